@@ -98,6 +98,7 @@ class OptimizerConfig(Frozen):
     warmup_fraction: float = Field(0.1, ge=0, lt=1)
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     clip_norm: float = Field(1.0, ge=0, description="0 turns clipping off")
+    rho: float = Field(0.05, gt=0, description="radius of SAM's neighbourhood; sam only")
     frozen: tuple[str, ...] = ()
 
 

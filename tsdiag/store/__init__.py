@@ -1,0 +1,1 @@
+"""What studies and runs leave behind, in tables beside Optuna's."""

@@ -1,0 +1,32 @@
+"""What the tests run in processes of their own: says "ready", waits for a line, acts, tells."""
+
+from __future__ import annotations
+
+import sys
+
+from tsdiag.store.database import open_store
+from tsdiag.store.leases import claim
+from tsdiag.store.owners import owner
+from tsdiag.store.studies import add_look, save_study
+
+
+def main(what: str, url: str, *rest: str) -> None:
+    store = None if what == "open" else open_store(url)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    match what:
+        case "open":
+            opened = open_store(url)
+            save_study(opened, "same", {"from": owner()})
+            print("opened", flush=True)
+        case "claim":
+            won = claim(store, rest[0], owner(), float(rest[1]))
+            print("won" if won else "lost", flush=True)
+            sys.stdin.readline()  # stays alive, so that its lease is that of a live process
+        case "look":
+            for _ in range(int(rest[0])):
+                add_look(store, "same")
+            print("looked", flush=True)
+
+
+main(*sys.argv[1:])

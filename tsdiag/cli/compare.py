@@ -1,0 +1,35 @@
+"""``tsdiag compare``: does the best transformer beat the baseline on test data, how surely."""
+
+from __future__ import annotations
+
+import typer
+
+from tsdiag.cli.options import DEFAULT_STORAGE, Device, Json, Storage, StudyName, Workers
+
+
+def compare(
+    name: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    json: Json = False,
+    workers: Workers = 0,
+    device: Device = "auto",
+) -> None:
+    """The verdict: does the best transformer beat the baseline, and is that real?
+
+    Trains what is missing of the final runs (fresh seeds, the same for both),
+    then scores the test span once. A verdict that is there is shown again
+    without touching the test span.
+    """
+    from tsdiag.cli.progress import Progress
+    from tsdiag.cli.studies import chosen_study
+    from tsdiag.report.verdict import verdict_text
+    from tsdiag.search.spec import StudySpec
+    from tsdiag.store.database import open_store
+
+    store = open_store(storage)
+    spec = StudySpec.model_validate(chosen_study(store, name).spec)
+    from tsdiag.search.conduct import conclude
+
+    with Progress() as progress:
+        comparison = conclude(store, spec, workers=workers, device=device, show=progress)
+    typer.echo(comparison.to_json() if json else verdict_text(comparison))

@@ -1,0 +1,121 @@
+"""Live progress on stderr: a few lines that refresh on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tsdiag.report.wording import duration, number
+
+if TYPE_CHECKING:
+    from tsdiag.search.conduct import Snapshot
+    from tsdiag.store.runs import RunRow
+
+# Between two plain lines [s]: a log of ten minutes stays readable.
+_PLAIN_EVERY = 10.0
+
+
+class Progress:
+    """A context that shows snapshots; call it with each new one."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._told = 0.0
+        self._last: list[str] = []
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Show what is going on now."""
+        if self._console.is_terminal:
+            self._live.update(_view(snapshot), refresh=True)
+            return
+        now = time.monotonic()
+        if now - self._told >= _PLAIN_EVERY:
+            self._told = now
+            line = "; ".join(f"{name} {text}" for name, text in _lines(snapshot))
+            self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _view(snapshot: Snapshot) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name, text in _lines(snapshot):
+        grid.add_row(f"[bold]{name}[/bold]", text)
+    return grid
+
+
+def _lines(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return what a waiting person wants to know, as pairs of a word and a fact."""
+    return [
+        ("baseline", _baseline(snapshot)),
+        ("trials", _trials(snapshot)),
+        ("best", _best(snapshot)),
+        ("finals", _finals(snapshot)),
+        ("time", _time(snapshot)),
+    ]
+
+
+def _baseline(snapshot: Snapshot) -> str:
+    rows = [row for row in snapshot.rows if row.role == "baseline"]
+    losses = [row.validation_loss for row in rows if row.validation_loss is not None]
+    running = [_step(row) for row in rows if row.state == "running"]
+    loss = f"validation loss {number(min(losses), 4)}" if losses else "not measured yet"
+    return ", ".join([loss, *running])
+
+
+def _trials(snapshot: Snapshot) -> str:
+    rows = [row for row in snapshot.rows if row.role == "trial"]
+    running = [row for row in rows if row.state == "running"]
+    ended = [row for row in rows if row.state not in ("running", "interrupted")]
+    words = [f"{len(ended)} of {snapshot.spec.search.trials} done"]
+    for state in ("pruned", "diverged", "infeasible", "failed"):
+        count = sum(row.state == state for row in ended)
+        words += [f"{count} {state}"] * (count > 0)
+    return ", ".join([*words, *(f"trial {row.trial} {_step(row)}" for row in running)])
+
+
+def _best(snapshot: Snapshot) -> str:
+    rows = [row for row in snapshot.rows if row.role == "trial" and row.validation_loss is not None]
+    best = min(rows, key=lambda row: row.validation_loss or math.inf, default=None)
+    if best is None or best.validation_loss is None:
+        return "none yet"
+    words = f"trial {best.trial} with {number(best.validation_loss, 4)}"
+    lstm = [row.validation_loss for row in snapshot.rows if row.role == "baseline"]
+    reference = min((loss for loss in lstm if loss is not None), default=None)
+    if reference:
+        words += f" ({100 * (best.validation_loss / reference - 1):+.1f} % against the LSTM)"
+    floor = min(snapshot.floors.items(), key=lambda item: item[1], default=None)
+    return words + (f", best floor {floor[0]} {number(floor[1], 4)}" if floor else "")
+
+
+def _finals(snapshot: Snapshot) -> str:
+    rows = [row for row in snapshot.rows if row.role == "final"]
+    ended = sum(row.state not in ("running", "interrupted") for row in rows)
+    running = [
+        f"{row.label} seed {row.seed} {_step(row)}" for row in rows if row.state == "running"
+    ]
+    return ", ".join([f"{ended} runs done", *running]) if rows else "after the search"
+
+
+def _time(snapshot: Snapshot) -> str:
+    now = time.time()
+    words = f"{duration(now - snapshot.started)} gone"
+    if not math.isinf(snapshot.deadline):
+        words += f", at most {duration(max(0.0, snapshot.deadline - now))} left"
+    return words
+
+
+def _step(row: RunRow) -> str:
+    return f"at step {row.step}/{row.max_steps}"

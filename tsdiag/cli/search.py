@@ -1,0 +1,122 @@
+"""``tsdiag search``: run or resume a study, then say whether a transformer wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage, Workers
+from tsdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from tsdiag.search.conduct import SearchResult
+    from tsdiag.search.spec import StudySpec
+    from tsdiag.store.database import Store
+
+DEFAULT_STUDY = "beijing33"
+
+Study = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STUDY",
+        help="A study.toml, its folder, or a shipped study's name [default: beijing33].",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="FILE|URL", help="Rows to search on without a study.toml."),
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="COLUMN", help="With --data: what to predict; repeatable."),
+]
+Query = Annotated[
+    str | None, typer.Option("--query", metavar="SQL", help="With --data URL: the rows.")
+]
+Trials = Annotated[
+    int | None, typer.Option("--trials", min=1, metavar="N", help="How many trials in all.")
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="TIME", help="Wall clock, such as 30m; verdict included."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Of the search.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show study, data and estimated cost; train nothing.")
+]
+
+
+def search(
+    study: Study = None,
+    data: Data = None,
+    target: Target = None,
+    query: Query = None,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    workers: Workers = 0,
+    seed: Seed = None,
+    storage: Storage = DEFAULT_STORAGE,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+) -> None:
+    """Search transformers against the baseline; the same line again resumes.
+
+    The baseline trains first, then trials of transformers. The best ones and
+    the baseline train again on fresh seeds and meet the test span once.
+    """
+    from tsdiag.search.request import requested_spec
+
+    spec = requested_spec(study or DEFAULT_STUDY, data, target, query)
+    spec = spec.with_search(trials=trials, timeout=timeout, seed=seed)
+    if study is not None and data is not None:
+        raise UsageError(f'search "{study}" and --data {data}: name a study or data, not both')
+    if dry_run:
+        from tsdiag.search.estimate import dry_run_text
+
+        typer.echo(dry_run_text(spec, workers, device))
+        return
+    _search(spec, storage, workers, device)
+
+
+def _search(spec: StudySpec, storage: str, workers: int, device: str) -> None:
+    from tsdiag.cli.progress import Progress
+    from tsdiag.report.data_summary import data_summary_text
+    from tsdiag.search.conduct import conduct, prepare
+    from tsdiag.store.database import open_store
+
+    store = open_store(storage)
+    typer.echo(f"study {spec.name}: reading the data", err=True)
+    dataset = prepare(store, spec)
+    typer.echo(data_summary_text(dataset.summary), err=True)
+    with Progress() as progress:
+        result = conduct(store, spec, dataset, workers=workers, device=device, show=progress)
+    _print_result(store, spec, result, storage)
+
+
+def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: str) -> None:
+    from tsdiag.report.leaderboard import leaderboard_text
+    from tsdiag.report.study import search_summary
+    from tsdiag.report.verdict import verdict_text
+
+    typer.echo(leaderboard_text(result.board, most=10))
+    typer.echo("")
+    if result.comparison is not None:
+        typer.echo(verdict_text(result.comparison))
+        typer.echo("")
+    # The storage as the person named it, so that the next line works as it stands.
+    option = "" if storage == DEFAULT_STORAGE else f" --storage {store.url}"
+    typer.echo(
+        search_summary(result.board, spec.search.trials, result.seconds, _next(result, option))
+    )
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def _next(result: SearchResult, option: str) -> str:
+    if result.interrupted:
+        return "run the same command again to resume"
+    if result.comparison is None:
+        return f"tsdiag compare {result.study}{option}"
+    return f"tsdiag dashboard{option}"

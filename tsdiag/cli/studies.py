@@ -1,0 +1,41 @@
+"""Which study a command means, and the trial in it."""
+
+from __future__ import annotations
+
+from tsdiag.errors import UsageError
+from tsdiag.store.database import Store
+from tsdiag.store.runs import RunRow, find_runs, newest
+from tsdiag.store.studies import StudyRow, list_studies, load_study
+
+
+def chosen_study(store: Store, name: str | None) -> StudyRow:
+    """Return the named study, else the only one, else the newest.
+
+    Raises:
+        UsageError: there is no such study, or several are equally new.
+    """
+    if name is not None:
+        return load_study(store, name)
+    studies = list_studies(store)
+    if not studies:
+        raise UsageError(f"no study in {store.url} yet; start one with: tsdiag search")
+    if len(studies) > 1 and studies[0].created == studies[1].created:
+        raise UsageError(
+            f"which study? {store.url} holds {', '.join(s.name for s in studies)}; name one"
+        )
+    return studies[0]
+
+
+def chosen_run(store: Store, study: str, trial: int) -> RunRow:
+    """Return the newest run of a trial.
+
+    Raises:
+        UsageError: the study has no such trial.
+    """
+    runs = newest(find_runs(store, study, role="trial"))
+    for run in reversed(runs):
+        if run.trial == trial:
+            return run
+    numbers = sorted(run.trial for run in runs if run.trial is not None)
+    has = f"it has {numbers[0]}..{numbers[-1]}" if numbers else "it has none yet"
+    raise UsageError(f'unknown trial {trial} in study "{study}" ({has}); list them: tsdiag trials')

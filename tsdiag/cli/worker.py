@@ -1,0 +1,52 @@
+"""``tsdiag worker``: join a study from this or any other machine, until its budget is spent."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage
+
+Index = Annotated[int, typer.Option(min=0, help="Which of the study's workers this is.")]
+Of = Annotated[int, typer.Option(min=1, help="How many workers share this machine's memory.")]
+Deadline = Annotated[float, typer.Option(hidden=True)]
+FinalsOnly = Annotated[bool, typer.Option("--finals-only", hidden=True)]
+
+
+def worker(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The study to join.")],
+    storage: Storage = DEFAULT_STORAGE,
+    device: Device = "auto",
+    index: Index = 0,
+    of: Of = 1,
+    deadline: Deadline = math.inf,
+    finals_only: FinalsOnly = False,
+) -> None:
+    """Join a study and run trials until its budget is spent.
+
+    Start as many as you like, on any machine that reaches the database, the
+    artifact folder and the data. One thread each. Give each its own --index:
+    it seeds what it tries. Ctrl-C or SIGTERM hands the running trial back.
+    """
+    import os
+    import time
+
+    # Before torch is loaded: two threads that share a busy core are slower than one.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    from tsdiag.search.interruption import Interruption
+    from tsdiag.search.worker import Place, Worker
+    from tsdiag.store.database import open_store
+    from tsdiag.store.studies import load_study
+
+    torch.set_num_threads(1)
+    store = open_store(storage, read_only=False)
+    timeout = load_study(store, name).spec["search"].get("timeout")
+    if math.isinf(deadline) and timeout:
+        deadline = time.time() + timeout
+    place = Place(index, of, deadline, device, finals_only)
+    with Interruption() as interruption:
+        Worker(store, name, place, interruption).work()

@@ -1,0 +1,131 @@
+"""Final runs: the best transformers and the baseline, trained anew on seeds that chose nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tsdiag.config import RunConfig
+from tsdiag.runs.execute import Request
+from tsdiag.store.database import Store
+from tsdiag.store.leases import claim, holder, release, renew
+from tsdiag.store.owners import owner
+from tsdiag.store.runs import WHOLE, RunRow, best_runs, find_runs, update_run
+
+# The best of many trials is partly luck. So several go to the final runs, and which of them meets
+# the test data is decided by their mean validation loss over fresh seeds.
+FINALISTS = 2
+
+_ENDED = (*WHOLE, "diverged", "failed", "infeasible")
+_LEASE = 120.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that goes to the final runs."""
+
+    label: str
+    trial: int
+    role: str
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class FinalRun:
+    """One candidate on one seed, claimed by this process."""
+
+    candidate: Candidate
+    seed: int
+    request: Request
+
+
+class Finals:
+    """The final runs of a study: which there are, which are done, which comes next."""
+
+    def __init__(self, store: Store, study: str, seeds: int, search_seed: int) -> None:
+        self._store = store
+        self._study = study
+        # Not the seed that the search was run with: the best trials were chosen on it.
+        self.seeds = tuple(search_seed + 1 + number for number in range(seeds))
+        self._owner = owner()
+
+    def candidates(self) -> list[Candidate]:
+        """Return the baseline and the best transformers, or nothing while either is missing."""
+        baselines = best_runs(self._store, self._study, "baseline", 1)
+        transformers = best_runs(self._store, self._study, "trial", FINALISTS)
+        if not baselines or not transformers:
+            return []
+        return [_candidate(row) for row in (*baselines, *transformers)]
+
+    def next(self) -> FinalRun | None:
+        """Claim the next final run, seed by seed so that pairs are complete early, or None."""
+        for candidate, seed in self.pending():
+            if claim(self._store, self._key(candidate, seed), self._owner, _LEASE):
+                runs = self.runs(candidate, seed)
+                if not runs or runs[-1].state not in _ENDED:
+                    return FinalRun(candidate, seed, self._request(candidate, seed, runs))
+                self.release(candidate, seed)
+        return None
+
+    def pending(self) -> list[tuple[Candidate, int]]:
+        """Return what has not ended yet, running ones included."""
+        everyone = self.candidates()
+        ended = [
+            (row.label, row.seed)
+            for row in find_runs(self._store, self._study, role="final")
+            if row.state in _ENDED and _is_of(row, everyone)
+        ]
+        return [
+            (candidate, seed)
+            for seed in self.seeds
+            for candidate in everyone
+            if (candidate.label, seed) not in ended
+        ]
+
+    def running_elsewhere(self) -> bool:
+        """Tell whether a live process is at one of the pending runs."""
+        return any(holder(self._store, self._key(*item)) for item in self.pending())
+
+    def runs(self, candidate: Candidate, seed: int | None = None) -> list[RunRow]:
+        """Return a candidate's final runs, oldest first."""
+        rows = find_runs(self._store, self._study, role="final", label=candidate.label)
+        return [
+            row for row in rows if _is_of(row, [candidate]) and (seed is None or row.seed == seed)
+        ]
+
+    def keep(self, run: FinalRun) -> bool:
+        """Renew the lease; False where another process has taken the run over."""
+        return renew(self._store, self._key(run.candidate, run.seed), self._owner, _LEASE)
+
+    def release(self, candidate: Candidate, seed: int) -> None:
+        """Give a lease back."""
+        release(self._store, self._key(candidate, seed), self._owner)
+
+    def _request(self, candidate: Candidate, seed: int, runs: list[RunRow]) -> Request:
+        for row in runs:
+            if row.state == "running":
+                update_run(self._store, row.id, state="interrupted", reason="its worker died")
+        return Request(
+            study=self._study,
+            role="final",
+            config=candidate.config.edit("seed", seed),
+            trial=candidate.trial,
+            label=candidate.label,
+            parent=runs[-1].id if runs else None,
+        )
+
+    def _key(self, candidate: Candidate, seed: int) -> str:
+        return f"{self._study}/final/{candidate.label}/{seed}"
+
+
+def _candidate(row: RunRow) -> Candidate:
+    kind = "baseline" if row.role == "baseline" else "trial"
+    assert row.trial is not None
+    return Candidate(f"{kind} {row.trial}", row.trial, row.role, RunConfig.from_json(row.config))
+
+
+def _is_of(row: RunRow, candidates: list[Candidate]) -> bool:
+    return any(
+        row.label == candidate.label
+        and row.config == candidate.config.edit("seed", row.seed).to_json()
+        for candidate in candidates
+    )

@@ -1,0 +1,159 @@
+"""Stored runs -> the leaderboard: trials by validation loss, among the baseline and the floors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from tsdiag.compare.metrics import skill
+from tsdiag.config import Frozen
+from tsdiag.report.wording import duration, number, paragraph, plain, size, table
+
+if TYPE_CHECKING:
+    from tsdiag.store.runs import RunRow  # loads SQLAlchemy
+
+# A model of these ended in a state that no one wants to go on from, however good it once was.
+BROKEN = frozenset({"diverged", "failed", "infeasible"})
+
+
+class LeaderboardRow(Frozen):
+    """One trial, or the baseline (trial None)."""
+
+    trial: int | None
+    state: str
+    validation_loss: float | None = Field(description="best of the run [target variance]")
+    skill: float | None = Field(description="1 - loss / best floor's loss")
+    against_baseline: float | None = Field(description="loss / baseline's loss - 1")
+    step: int
+    max_steps: int
+    parameters: int | None
+    seconds: float
+    reason: str
+
+
+class Leaderboard(Frozen):
+    """Trials of a study, best first, with what they are measured against."""
+
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+    version: Literal[1] = Field(1, alias="schema")
+    study: str
+    baseline: LeaderboardRow | None
+    floors: dict[str, float] = Field(description="validation loss of each floor [target variance]")
+    trials: tuple[LeaderboardRow, ...]
+
+    @property
+    def best(self) -> LeaderboardRow | None:
+        """The trial with the lowest validation loss that did not break, or None."""
+        first = next(iter(self.trials), None)
+        usable = first is not None and first.state not in BROKEN
+        return first if usable and first and first.validation_loss is not None else None
+
+    def to_json(self) -> str:
+        """Return the leaderboard as JSON."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote."""
+        return cls.model_validate_json(text)
+
+
+def leaderboard(
+    study: str,
+    runs: Iterable[RunRow],
+    baseline: RunRow | None = None,
+    floors: Mapping[str, float] | None = None,
+) -> Leaderboard:
+    """Rank the runs of trials, oldest first as stored; a trial's last run stands for it.
+
+    ``floors`` are validation losses by name, measured on the same windows as the trials'.
+    """
+    losses = {name: loss for name, loss in (floors or {}).items() if math.isfinite(loss)}
+    best = min(losses.values(), default=None)
+    reference = baseline.validation_loss if baseline else None
+    latest = {run.trial: run for run in runs if run.role == "trial" and run.trial is not None}
+    rows = [_row(run, best, reference) for run in latest.values()]
+    return Leaderboard(
+        study=study,
+        baseline=_row(baseline, best, reference) if baseline else None,
+        floors=losses,
+        trials=tuple(sorted(rows, key=_rank)),
+    )
+
+
+def _row(run: RunRow, floor: float | None, reference: float | None) -> LeaderboardRow:
+    loss = run.validation_loss
+    known = loss is not None
+    return LeaderboardRow(
+        trial=run.trial if run.role == "trial" else None,
+        state=run.state,
+        validation_loss=loss,
+        skill=skill(loss, floor) if loss is not None and floor is not None else None,
+        against_baseline=loss / reference - 1 if known and loss and reference else None,
+        step=run.step,
+        max_steps=run.max_steps,
+        parameters=run.parameters,
+        seconds=run.seconds,
+        reason=run.reason,
+    )
+
+
+def _rank(row: LeaderboardRow) -> tuple[bool, float, int]:
+    loss = math.inf if row.validation_loss is None else row.validation_loss
+    return row.state in BROKEN or row.validation_loss is None, loss, row.trial or 0
+
+
+def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
+    """Return the leaderboard for a terminal; at most ``most`` trials, 0 for all of them."""
+    shown = board.trials[:most] if most else board.trials
+    lines = [(_rank(row), _trial_cells(row)) for row in shown]
+    if board.baseline:
+        lines.append((_rank(board.baseline), ["LSTM", *_trial_cells(board.baseline)[1:]]))
+    best = min(board.floors.values(), default=None)
+    for name, loss in board.floors.items():
+        gained = skill(loss, best) if best is not None else None
+        cells = [name.replace("_", " "), "floor", number(loss, 4), number(gained), *[""] * 4]
+        lines.append(((False, loss, -1), cells))
+    header = ["trial", "state", "val. loss", "skill", "vs LSTM", "steps", "params", "time"]
+    ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+    left_out = len(board.trials) - len(shown)
+    more = f"\n... and {left_out} more: tsdiag trials" if left_out else ""
+    return table(header, ranked, words=2) + more + "\n" + _legend(board)
+
+
+def _trial_cells(row: LeaderboardRow) -> list[str]:
+    whole = row.step >= row.max_steps
+    against = row.against_baseline
+    return [
+        str(row.trial),
+        row.state.replace("_", " "),
+        number(row.validation_loss, 4),
+        number(row.skill),
+        "-" if against is None or row.trial is None else f"{100 * against:+.1f} %",
+        str(row.step) if whole else f"{row.step}/{row.max_steps}",
+        size(row.parameters),
+        duration(row.seconds),
+    ]
+
+
+def _legend(board: Leaderboard) -> str:
+    best = min(board.floors, key=lambda name: board.floors[name], default=None)
+    floor = f"skill: 1 - loss / loss of {plain(best).replace('_', ' ')}; " if best else ""
+    return paragraph(f"{floor}vs LSTM: below 0 is better than it; validation data, one seed each")
+
+
+def leaderboard_csv(board: Leaderboard) -> str:
+    """Return the trials and the baseline as CSV; ratios are plain numbers, gaps are empty."""
+    page = io.StringIO()
+    fields = list(LeaderboardRow.model_fields)
+    writer = csv.DictWriter(page, fields, lineterminator="\n")
+    writer.writeheader()
+    baseline = [{**board.baseline.model_dump(), "trial": "baseline"}] if board.baseline else []
+    writer.writerows([*(row.model_dump() for row in board.trials), *baseline])
+    return page.getvalue()

@@ -1,0 +1,72 @@
+"""The end of a search in words: what was done, what came out, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+
+from tsdiag.report.leaderboard import Leaderboard
+from tsdiag.report.wording import duration, listing, number, paragraph, plain, plural
+
+# In the order in which a person wants to know; the words after "3 trials: 1 ..."
+STATES = {
+    "completed": "finished",
+    "early_stopped": "stopped early",
+    "timed_out": "out of time",
+    "pruned": "pruned",
+    "diverged": "diverged",
+    "infeasible": "too large",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "running": "running",
+}
+ENDED = frozenset(STATES) - {"interrupted", "running"}
+
+
+def search_summary(
+    board: Leaderboard, asked: int, seconds: float, next_line: str | None = None
+) -> str:
+    """Return the summary of a search for ``asked`` trials that took ``seconds`` [s]."""
+    counts = Counter(row.state for row in board.trials)
+    ended = sum(counts[state] for state in ENDED)
+    states = [f"{counts[state]} {words}" for state, words in STATES.items() if counts[state]]
+    kinds = f" ({', '.join(states)})" if states else ""
+    return "\n".join(
+        [
+            paragraph(
+                f"{plain(board.study)}: {ended} of {plural(asked, 'trial')} done{kinds} in "
+                f"{duration(seconds)}."
+            ),
+            paragraph(_best(board)),
+            f"Next: {next_line or _next(board, ended < asked)}",
+        ]
+    )
+
+
+def _best(board: Leaderboard) -> str:
+    best, baseline = board.best, board.baseline
+    if best is None:
+        return "No trial has a validation loss yet."
+    words = f"Best: trial {best.trial}, validation loss {number(best.validation_loss, 4)}"
+    if baseline is None or best.against_baseline is None:
+        return words + "; the baseline has none to compare with."
+    way = "below" if best.against_baseline < 0 else "above"
+    change = f"{100 * abs(best.against_baseline):.1f} % {way} the LSTM's"
+    return f"{words}, {change} {number(baseline.validation_loss, 4)}.{_floors_below(board)}"
+
+
+def _floors_below(board: Leaderboard) -> str:
+    """Name the floors that the best trial has not reached: no search result to be glad of."""
+    best = board.best
+    loss = best.validation_loss if best else None
+    if loss is None:
+        return ""
+    better = [name.replace("_", " ") for name, floor in board.floors.items() if floor <= loss]
+    if not better:
+        return ""
+    return f" It is not below the {'floor' if len(better) == 1 else 'floors'} {listing(better)}."
+
+
+def _next(board: Leaderboard, unfinished: bool) -> str:
+    command = "search" if unfinished and board.best is None else "compare"
+    return f"tsdiag {command} {shlex.quote(plain(board.study))}"

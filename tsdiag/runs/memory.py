@@ -1,0 +1,45 @@
+"""How much memory a run will take, measured on a sketch of it before it starts."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from tsdiag.config import RunConfig
+from tsdiag.models import Shapes, count_parameters
+
+# Weights, gradients, two moments of Adam and the best weights so far: five copies of 4 bytes.
+_BYTES_PER_PARAMETER = 5 * 4
+# Windows of the sketch: two, so that per-batch and per-window memory are told apart by a slope.
+_SKETCH = 2
+
+
+def available_bytes(device: torch.device, sharers: int = 1) -> int:
+    """Return what one of several processes may take of the free memory [bytes]."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * 0.9) // sharers
+    return int(psutil.virtual_memory().available * 0.9) // sharers
+
+
+def parameter_bytes(config: RunConfig, shapes: Shapes) -> int:
+    """Return the memory of weights and optimizer without allocating any of it [bytes]."""
+    return count_parameters(config, shapes) * _BYTES_PER_PARAMETER
+
+
+def activation_bytes(model: nn.Module, shapes: Shapes, batch_size: int) -> int:
+    """Return what the backward pass of a batch keeps, by a forward pass of two windows [bytes]."""
+    kept: dict[int, int] = {}
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    inputs = torch.zeros(_SKETCH, shapes.context_length, shapes.channels)
+    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        output = model(inputs)
+    del output
+    return sum(kept.values()) * batch_size // _SKETCH

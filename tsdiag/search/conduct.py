@@ -1,0 +1,194 @@
+"""A whole search: check the data, set workers to work, watch them, then judge."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tsdiag.compare.comparison import Comparison
+from tsdiag.compare.contest import compare, stored_comparison
+from tsdiag.compare.finals import Finals
+from tsdiag.data.dataset import Dataset, load_dataset
+from tsdiag.errors import TsdiagError, UsageError
+from tsdiag.report.leaderboard import Leaderboard, leaderboard
+from tsdiag.runs.environment import choose_device
+from tsdiag.search.crew import Crew
+from tsdiag.search.interruption import Interruption
+from tsdiag.search.registration import register
+from tsdiag.search.spec import StudySpec
+from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.worker import Place
+from tsdiag.store.database import Store
+from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
+from tsdiag.store.studies import load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+# More workers than this on one machine write to one SQLite file in turns, mostly waiting.
+MOST_WORKERS = 8
+_POLL = 0.5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is going on, for whoever shows it."""
+
+    spec: StudySpec
+    rows: list[RunRow]
+    floors: dict[str, float]
+    started: float  # time.time()
+    deadline: float
+    workers: int
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search has found; ``comparison`` is None while no pair of final runs is done."""
+
+    study: str
+    best: RunRow | None
+    baseline: RunRow | None
+    rows: list[RunRow]
+    floors: dict[str, float]
+    comparison: Comparison | None
+    interrupted: bool
+    seconds: float
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """The trials as a table, best first, with the columns of ``tsdiag trials --csv``."""
+        import pandas as pd
+
+        return pd.DataFrame([row.model_dump() for row in self.board.trials])
+
+    @property
+    def board(self) -> Leaderboard:
+        """The trials ranked, with what they are measured against."""
+        return leaderboard(self.study, self.rows, self.baseline, self.floors)
+
+
+Show = Callable[[Snapshot], None]
+
+
+def silent(_: Snapshot) -> None:
+    """Show nothing."""
+
+
+def prepare(store: Store, spec: StudySpec) -> Dataset:
+    """Load and check the data and register the study.
+
+    Raises:
+        DataError: the rows cannot be used.
+        ConfigError: the study exists with other settings, or cannot be built.
+    """
+    dataset = load_dataset(spec.data)
+    register(store, open_storage(store), spec, dataset)
+    return dataset
+
+
+def conduct(
+    store: Store,
+    spec: StudySpec,
+    dataset: Dataset,
+    *,
+    workers: int = 0,
+    device: str = "auto",
+    finals_only: bool = False,
+    show: Show = silent,
+) -> SearchResult:
+    """Search with several workers until the budget is spent, then return the verdict.
+
+    ``workers`` 0 means one per core, and one where there is a GPU.
+
+    Raises:
+        TsdiagError: a worker ended with an error; what was finished is in the store.
+    """
+    chosen = choose_device(device)
+    count = workers or default_workers(chosen)
+    started = time.time()
+    deadline = started + (spec.search.timeout or math.inf)
+    places = [Place(i, count, deadline, chosen.type, finals_only) for i in range(count)]
+    crew = Crew(store, spec.name, places)
+    with Interruption() as interruption:
+        crew.start()
+        stopping = False
+        while crew.is_working():
+            show(Snapshot(spec, *_state(store, spec), started, deadline, count))
+            if interruption and not stopping:
+                stopping = True
+                crew.stop()
+            time.sleep(_POLL)
+        interrupted = bool(interruption)
+    rows, floors = _state(store, spec)
+    show(Snapshot(spec, rows, floors, started, deadline, count))
+    comparison = None if interrupted else judge_study(store, spec, dataset)
+    return SearchResult(
+        study=spec.name,
+        best=next(iter(best_runs(store, spec.name, "trial", 1)), None),
+        baseline=next(iter(best_runs(store, spec.name, "baseline", 1)), None),
+        rows=rows,
+        floors=floors,
+        comparison=comparison,
+        interrupted=interrupted,
+        seconds=time.time() - started,
+    )
+
+
+def conclude(
+    store: Store,
+    spec: StudySpec,
+    *,
+    workers: int = 0,
+    device: str = "auto",
+    show: Show = silent,
+) -> Comparison:
+    """Return the verdict on what has been searched, training the final runs that are missing.
+
+    Raises:
+        UsageError: there is no finished trial, or no finished baseline, to compare.
+        TsdiagError: a worker ended with an error, or the final runs were interrupted.
+    """
+    finals = Finals(store, spec.name, spec.search.final_seeds, spec.search.seed)
+    if not finals.candidates():
+        raise UsageError(
+            f'compare in study "{spec.name}": no finished trial or no finished baseline yet; run '
+            f"it on with: tsdiag search {spec.name}"
+        )
+    comparison = None if finals.pending() else stored_comparison(store, spec.name)
+    if comparison is not None:
+        return comparison
+    endless = spec.with_search(timeout="365d")
+    dataset = load_dataset(spec.data)
+    result = conduct(
+        store, endless, dataset, workers=workers, device=device, finals_only=True, show=show
+    )
+    if result.comparison is None:
+        raise TsdiagError(
+            f'compare in study "{spec.name}": the final runs are not done; run the same command '
+            "again to go on"
+        )
+    return result.comparison
+
+
+def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:
+    """Return the verdict on the final runs that are done, scoring the test span once."""
+    finals = Finals(store, spec.name, spec.search.final_seeds, spec.search.seed)
+    return compare(store, spec.name, finals, dataset, artifact_store(store))
+
+
+def _state(store: Store, spec: StudySpec) -> tuple[list[RunRow], dict[str, float]]:
+    return newest(find_runs(store, spec.name)), load_study(store, spec.name).floor_losses
+
+
+def default_workers(device: torch.device) -> int:
+    """Return one worker per core, up to ``MOST_WORKERS``; a GPU takes one."""
+    if device.type == "cuda":
+        return 1
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return min(len(allowed) or os.cpu_count() or 1, MOST_WORKERS)

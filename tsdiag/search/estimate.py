@@ -1,0 +1,121 @@
+"""``--dry-run``: the resolved study, its data, and what it will cost, measured on a few steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from tsdiag.config import RunConfig
+from tsdiag.data.dataset import Dataset, load_dataset
+from tsdiag.models import build, count_parameters
+from tsdiag.report.data_summary import data_summary_text
+from tsdiag.report.wording import duration, size, table
+from tsdiag.runs.environment import choose_device
+from tsdiag.runs.weights import shapes_of
+from tsdiag.search.conduct import default_workers
+from tsdiag.search.space import KIND, baseline_config, default_config, distribution_of
+from tsdiag.search.spec import StudySpec
+from tsdiag.training.evaluation import evaluate
+from tsdiag.training.loop import Training
+
+# The first step warms caches up; the next few are alike.
+_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of a configuration takes."""
+
+    name: str
+    parameters: int
+    step_seconds: float
+    seconds: float
+
+
+def measure_cost(name: str, config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
+    """Time a few steps and one evaluation, and scale them to a whole run."""
+    model = build(config, shapes_of(dataset), torch.Generator().manual_seed(0)).to(device)
+    short = config.edits({"training.max_steps": 1 + _STEPS, "training.evaluate_every": 10**6})
+    training = Training(model, dataset.train.to(device), dataset.validation.to(device), short)
+    marks: list[float] = []
+    training.run(lambda _: marks.append(time.perf_counter()))
+    step = (marks[-1] - marks[0]) / _STEPS
+    began = time.perf_counter()
+    evaluate(model, training.validation)
+    evaluation = time.perf_counter() - began
+    steps, every = config.training.max_steps, config.training.evaluate_every
+    whole = step * steps + evaluation * (steps // every + 1)
+    return Cost(name, count_parameters(config, shapes_of(dataset)), step, whole)
+
+
+def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
+    """Return the study, its data and its cost in words; nothing is trained to an end or stored.
+
+    Raises:
+        DataError: the rows cannot be used.
+        ConfigError: a configuration of the study cannot be built.
+    """
+    torch.set_num_threads(1)
+    dataset = load_dataset(spec.data)
+    chosen = choose_device(device)
+    count = workers or default_workers(chosen)
+    costs = [
+        measure_cost(f"baseline ({spec.baseline.preset})", baseline_config(spec), dataset, chosen),
+        measure_cost("transformer (default)", default_config(spec), dataset, chosen),
+        *(
+            measure_cost(f"enqueued {number}", default_config(spec, paths), dataset, chosen)
+            for number, paths in enumerate(spec.enqueue)
+        ),
+    ]
+    return "\n\n".join(
+        [
+            _study(spec, count),
+            data_summary_text(dataset.summary),
+            _costs(costs),
+            _total(spec, costs, count),
+        ]
+    )
+
+
+def _study(spec: StudySpec, workers: int) -> str:
+    search, training = spec.search, spec.training
+    limit = f", at most {duration(search.timeout)} in all" if search.timeout else ""
+    lines = [
+        f"study {spec.name}: {search.trials} trials{limit}, {workers} workers, "
+        f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}",
+        f"training: {training.max_steps} steps of {training.batch_size} windows, "
+        f"validation every {training.evaluate_every} steps",
+    ]
+    for path, choice in spec.space.items():
+        fixed = distribution_of(choice) is None
+        lines.append(f"  {path} {'=' if fixed else 'in'} {choice}")
+    if not spec.space:
+        lines.append(f"space: the {KIND}'s own")
+    return "\n".join(lines)
+
+
+def _costs(costs: list[Cost]) -> str:
+    rows = [
+        [c.name, size(c.parameters), f"{1000 * c.step_seconds:.0f} ms", duration(c.seconds)]
+        for c in costs
+    ]
+    return table(["model", "params", "step", "whole run"], rows, words=1)
+
+
+def _total(spec: StudySpec, costs: list[Cost], workers: int) -> str:
+    baseline, transformer, *enqueued = (cost.seconds for cost in costs)
+    sampled = max(0, spec.search.trials - len(enqueued)) * transformer
+    searching = (baseline + sampled + sum(enqueued)) / workers
+    finals = spec.search.final_seeds * (baseline + 2 * transformer) / workers
+    lines = [
+        f"about {duration(searching)} for the search if no trial is pruned, "
+        f"and {duration(finals)} for the final runs"
+    ]
+    limit = spec.search.timeout
+    if limit and searching + finals > limit:
+        lines.append(f"more than the {duration(limit)} given: fewer trials will be done")
+    if limit and baseline > limit / 2:
+        lines.append("the baseline alone takes over half of that: raise --timeout")
+    return "\n".join(lines)

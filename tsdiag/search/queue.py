@@ -1,0 +1,153 @@
+"""The trials of one Optuna study, handed out to workers one by one, none lost and none twice.
+
+A trial is asked and leased under one lock, so a running trial without a live lease has lost its
+worker: its outcome is told from its run if that had ended, else it is failed and a successor is
+queued that resumes from its newest checkpoint. Whoever asks next does this first.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from tsdiag.search.outcome import tell_outcome
+from tsdiag.search.space import ENQUEUED
+from tsdiag.store.database import Store
+from tsdiag.store.leases import claim, leases, release, renew
+from tsdiag.store.owners import owner
+from tsdiag.store.runs import RunRow, find_runs, update_run
+
+# A lease outlives the longest silence of a healthy worker: one step and one evaluation [s].
+LEASE = 120.0
+# Asking takes well under a second; longer means that the asker is stuck [s].
+_ASK_LEASE = 60.0
+# User attributes of a successor: the number of the trial it continues, and that trial's run.
+RESUMES = "tsdiag:resumes"
+PARENT_RUN = "tsdiag:parent_run"
+
+
+class TrialQueue:
+    """Hands out the trials of one study, counting across all workers."""
+
+    def __init__(self, store: Store, study: optuna.Study, name: str, role: str) -> None:
+        self.study = study
+        self.role = role
+        self._store = store
+        self._name = name
+        self._owner = owner()
+
+    def claim(self, wanted: int) -> optuna.Trial | None:
+        """Return the next trial to run, or None while ``wanted`` ones are finished or running."""
+        with self._alone():
+            trials = self._reaped()
+            if len(_counted(trials)) >= wanted:
+                return None
+            trial = self.study.ask()
+            claim(self._store, self._key(trial.number), self._owner, LEASE)
+            return trial
+
+    def keep(self, number: int) -> bool:
+        """Renew the lease of a trial; False where another worker has taken it for dead."""
+        return renew(self._store, self._key(number), self._owner, LEASE)
+
+    def finish(self, number: int, row: RunRow) -> None:
+        """Tell Optuna how a trial ended, once, and give its lease back."""
+        tell_outcome(self.study, number, row)
+        release(self._store, self._key(number), self._owner)
+
+    def hand_back(self, number: int) -> None:
+        """Queue an interrupted trial again, for this or any other worker to resume."""
+        with self._alone():
+            self._requeue(self._frozen(number))
+        release(self._store, self._key(number), self._owner)
+
+    def finished(self) -> int:
+        """Return how many trials have ended and were not queued again."""
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(trial.state.is_finished() for trial in _counted(trials))
+
+    def running(self) -> int:
+        """Return how many trials a live worker is at; those of dead ones are queued again."""
+        with self._alone():
+            trials = _counted(self._reaped())
+        return sum(not trial.state.is_finished() for trial in trials)
+
+    def enqueue(self, configurations: list[dict[str, object]]) -> None:
+        """Queue configurations to try first; those that were queued before are left alone."""
+        with self._alone():
+            known = [
+                trial.user_attrs.get(ENQUEUED) for trial in self.study.get_trials(deepcopy=False)
+            ]
+            for paths in configurations:
+                if paths not in known:
+                    # The parameters are resolved when the trial starts (search/space.py).
+                    self.study.enqueue_trial({}, user_attrs={ENQUEUED: paths})
+
+    def _reaped(self) -> list[FrozenTrial]:
+        trials = self.study.get_trials(deepcopy=False)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        if not running:
+            return trials
+        live = {
+            lease.key
+            for lease in leases(self._store, f"{self.study.study_name}/trial/")
+            if lease.live
+        }
+        for trial in running:
+            if self._key(trial.number) not in live:
+                self._reap(trial)
+        return self.study.get_trials(deepcopy=False)
+
+    def _reap(self, trial: FrozenTrial) -> None:
+        run = self._run(trial.number)
+        if run is not None and run.state not in ("running", "interrupted"):
+            tell_outcome(self.study, trial.number, run)
+        else:
+            if run is not None:
+                update_run(self._store, run.id, state="interrupted", reason="its worker died")
+            self._requeue(trial)
+
+    def _requeue(self, trial: FrozenTrial) -> None:
+        """Queue a successor, then fail the trial; the order loses nothing if this is cut short."""
+        resumed = {t.user_attrs.get(RESUMES) for t in self.study.get_trials(deepcopy=False)}
+        if trial.number not in resumed:
+            run = self._run(trial.number)
+            lineage = {RESUMES: trial.number, PARENT_RUN: run.id if run else None}
+            self.study.enqueue_trial(dict(trial.params), user_attrs={**trial.user_attrs, **lineage})
+        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _run(self, number: int) -> RunRow | None:
+        runs = find_runs(self._store, self._name, role=self.role, trial=number)
+        return runs[-1] if runs else None
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _key(self, number: int) -> str:
+        return f"{self.study.study_name}/trial/{number}"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        key = f"{self.study.study_name}/ask"
+        while not claim(self._store, key, self._owner, _ASK_LEASE):
+            # Jitter, so that waiting workers do not knock in step.
+            time.sleep(random.uniform(0.02, 0.1))
+        try:
+            yield
+        finally:
+            release(self._store, key, self._owner)
+
+
+def _counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that count against the budget: not the waiting, not the continued."""
+    continued = {trial.user_attrs.get(RESUMES) for trial in trials}
+    return [
+        trial
+        for trial in trials
+        if trial.state != TrialState.WAITING and trial.number not in continued
+    ]

@@ -1,0 +1,78 @@
+"""A study in the database: created once, joined by many, never mixed with other settings."""
+
+from __future__ import annotations
+
+import optuna
+
+from tsdiag.config import flatten
+from tsdiag.data.dataset import Dataset
+from tsdiag.errors import ConfigError
+from tsdiag.search.pruner import build_pruner
+from tsdiag.search.queue import TrialQueue
+from tsdiag.search.sampler import build_sampler
+from tsdiag.search.space import baseline_config, default_config
+from tsdiag.search.spec import StudySpec
+from tsdiag.store.database import Store
+from tsdiag.store.studies import find_study, save_study, set_attribute, set_study
+
+# What may differ between two searches of one study: how long, how surely, and how to choose.
+_FREE = ("search.", "enqueue", "study.")
+
+
+def register(
+    store: Store, storage: optuna.storages.RDBStorage, spec: StudySpec, dataset: Dataset
+) -> None:
+    """Create the study or join it, with the configurations to try first in its queue.
+
+    Raises:
+        ConfigError: it exists with other settings, or one of its configurations cannot be built.
+    """
+    baseline_config(spec)
+    default_config(spec)
+    for paths in spec.enqueue:
+        default_config(spec, paths)
+    known = find_study(store, spec.name)
+    if known is not None:
+        _refuse_changes(known.spec, spec, store.url)
+    save_study(store, spec.name, spec.model_dump(mode="json"))
+    set_study(store, spec.name, summary=dataset.summary.model_dump(mode="json"))
+    if known is None or "digest" not in known.attributes:
+        set_attribute(store, spec.name, "digest", dataset.digest)
+    for role in ("baseline", "trial"):
+        queue = open_queue(store, storage, spec, role, 0)
+        if role == "trial":
+            queue.enqueue([dict(paths) for paths in spec.enqueue])
+
+
+def open_queue(
+    store: Store, storage: optuna.storages.RDBStorage, spec: StudySpec, role: str, worker: int
+) -> TrialQueue:
+    """Return the queue of the transformers' trials, or of the baseline's in a study of its own."""
+    baseline = role == "baseline"
+    study = optuna.create_study(
+        study_name=spec.baseline_name if baseline else spec.name,
+        storage=storage,
+        direction="minimize",
+        pruner=optuna.pruners.NopPruner() if baseline else build_pruner(spec.search.pruner),
+        load_if_exists=True,
+    )
+    drawn = len(study.get_trials(deepcopy=False))
+    study.sampler = build_sampler(spec.search.sampler, spec.search.seed, worker, drawn)
+    study.set_metric_names(["validation loss"])
+    return TrialQueue(store, study, spec.name, role)
+
+
+def _refuse_changes(old: dict[str, object], spec: StudySpec, url: str) -> None:
+    before = flatten(StudySpec.model_validate(old).model_dump(mode="json"))
+    after = flatten(spec.model_dump(mode="json"))
+    changed = [
+        f"{path}: {before.get(path)} -> {after.get(path)}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path) and not path.startswith(_FREE)
+    ]
+    if changed:
+        raise ConfigError(
+            f'study "{spec.name}" is in {url} with other settings ({"; ".join(changed[:5])}), and '
+            "trials of both could not be compared; give the study another name, or --storage "
+            "another database"
+        )

@@ -1,0 +1,159 @@
+"""From a trial to a RunConfig: the architecture's own space, and what a study changes in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from tsdiag.config import ModelConfig, RunConfig
+from tsdiag.models import architecture, complete, imply, preset
+from tsdiag.search.spec import Choice, Range, StudySpec
+
+KIND = "transformer"
+# Optuna's fixed parameters of a waiting trial; what does not fit its range travels as an attribute.
+ENQUEUED = "tsdiag:enqueued"
+
+
+class StudySpace:
+    """What a model's ``suggest`` asks; answers from the study file, the queue, or Optuna."""
+
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        space: Mapping[str, Choice],
+        wanted: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._trial = trial
+        self._space = space
+        self._wanted = wanted
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, log: bool = False, step: float | None = None
+    ) -> float:
+        """Return a real number of an interval."""
+        return float(self._resolve(name, FloatDistribution(low, high, log=log, step=step)))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, log: bool = False, step: int = 1
+    ) -> int:
+        """Return an integer of an interval, both ends included."""
+        return int(self._resolve(name, IntDistribution(low, high, log=log, step=step)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Return one of several values."""
+        return self._resolve(name, categorical(choices))
+
+    def rest(self, done: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values for the study's paths that the architecture did not ask for."""
+        return {path: self._resolve(path, None) for path in self._space if path not in done}
+
+    def _resolve(self, name: str, own: BaseDistribution | None) -> Any:
+        choice = self._space.get(name)
+        distribution = own if name not in self._space else distribution_of(choice)
+        if self._wanted is not None and name in self._wanted:
+            value = self._wanted[name]
+            if distribution is None or not _contains(distribution, value):
+                return value
+        if distribution is None:
+            return choice
+        return _decoded(_suggest(self._trial, name, distribution))
+
+
+def distribution_of(choice: Choice) -> BaseDistribution | None:
+    """Return Optuna's distribution of a choice in a study file, or None for a fixed value."""
+    if isinstance(choice, Range) and choice.whole:
+        low, high, step = int(choice.low), int(choice.high), int(choice.step or 1)
+        return IntDistribution(low, high, log=choice.log, step=step)
+    if isinstance(choice, Range):
+        return FloatDistribution(choice.low, choice.high, log=choice.log, step=choice.step)
+    return categorical(choice) if isinstance(choice, tuple) else None
+
+
+def categorical(choices: Sequence[Any]) -> CategoricalDistribution:
+    """Return a categorical distribution; lists become JSON text, for Optuna takes scalars only."""
+    return CategoricalDistribution([_encoded(choice) for choice in choices])
+
+
+def default_config(spec: StudySpec, given: Mapping[str, Any] | None = None) -> RunConfig:
+    """Return the transformer that a study means where nothing but ``given`` is said.
+
+    Raises:
+        ConfigError: a path is unknown or a value does not fit.
+    """
+    fixed = {path: choice for path, choice in spec.space.items() if distribution_of(choice) is None}
+    bare = complete(_bare(spec, KIND))
+    return bare.edits(imply(bare, {**fixed, **(given or {})}))
+
+
+def baseline_config(spec: StudySpec) -> RunConfig:
+    """Return the baseline: its preset, under the data, budget and seed of the study.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    kind = spec.baseline.model
+    return preset(_bare(spec, kind), kind, spec.baseline.preset)
+
+
+def resolve(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
+    """Return the configuration of a trial, asking Optuna for what is to be searched."""
+    enqueued = trial.user_attrs.get(ENQUEUED)
+    base = default_config(spec, enqueued)
+    wanted = None if enqueued is None else base.paths()
+    space = StudySpace(trial, spec.space, wanted)
+    found = architecture(base.model.kind).suggest(space, base)
+    found |= space.rest(found)
+    return base.edits({**found, **(enqueued or {})})
+
+
+def resolve_baseline(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
+    """Return the configuration of a baseline's trial: the preset first, then its own space."""
+    base = baseline_config(spec)
+    if trial.number == 0 or not spec.baseline.tune:
+        return base
+    return base.edits(architecture(base.model.kind).suggest(StudySpace(trial, {}), base))
+
+
+def _bare(spec: StudySpec, kind: str) -> RunConfig:
+    return RunConfig(
+        data=spec.data,
+        model=ModelConfig(kind=kind),
+        training=spec.training,
+        seed=spec.search.seed,
+    )
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case IntDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_int(name, low, high, log=log, step=step)
+        case FloatDistribution(low=low, high=high, log=log, step=step):
+            return trial.suggest_float(name, low, high, log=log, step=step)
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+    raise TypeError(f"no such distribution: {distribution!r}")
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return _encoded(value) in distribution.choices
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return bool(distribution._contains(distribution.to_internal_repr(value)))
+
+
+def _encoded(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def _decoded(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value

@@ -1,0 +1,77 @@
+"""Optuna's storage and artifact folder for a storage URL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from sqlalchemy.pool import NullPool
+
+from tsdiag.errors import StoreError
+from tsdiag.store.database import BUSY, Store
+from tsdiag.store.urls import parse
+
+FOLDER = "tsdiag-artifacts"
+
+
+def open_storage(store: Store) -> optuna.storages.RDBStorage:
+    """Open Optuna's tables in a store's database; no connection is kept between calls.
+
+    Raises:
+        StoreError: the tables there are of another version of Optuna.
+    """
+    options: dict[str, object] = {"poolclass": NullPool}
+    if store.engine.dialect.name == "sqlite":
+        options["connect_args"] = {"timeout": BUSY}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.storages.RDBStorage(store.full_url, engine_kwargs=options)
+    except RuntimeError as error:
+        raise StoreError(
+            f"open Optuna's tables in {store.url}: {error}; upgrade them with: optuna storage "
+            "upgrade --storage URL"
+        ) from error
+
+
+class AtomicFolder(FileSystemArtifactStore):
+    """A folder of artifacts in which a file is there whole or not at all, kill -9 or not."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder)
+        self.folder = folder
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Write beside the target and rename over it, which file systems do atomically."""
+        target = self._get_filepath(artifact_id)
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content_body.read())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def artifact_store(store: Store) -> AtomicFolder:
+    """Return the artifact folder of a database: TSDIAG_ARTIFACTS, or a folder beside the file.
+
+    Raises:
+        StoreError: the folder cannot be made.
+    """
+    url = parse(store.full_url)
+    beside = Path(url.database or ".").parent if url.get_backend_name() == "sqlite" else Path()
+    folder = Path(os.environ.get("TSDIAG_ARTIFACTS") or beside / FOLDER)
+    try:
+        return AtomicFolder(folder)
+    except OSError as error:
+        raise StoreError(
+            f"make the artifact folder {folder}: {error}; name another one in TSDIAG_ARTIFACTS"
+        ) from error

@@ -1,0 +1,74 @@
+"""What a trial's run is asked after each step: may it go on?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import optuna
+
+from tsdiag.compare.finals import FinalRun, Finals
+from tsdiag.diagnostics.signals import Trace
+from tsdiag.search.interruption import Interruption
+from tsdiag.search.queue import LEASE, TrialQueue
+from tsdiag.training.observer import Moment
+
+# Often enough that a lease survives a few failed renewals [s].
+_RENEW_EVERY = LEASE / 6
+
+
+@dataclass
+class Watch:
+    """Renews the lease, keeps the budgets, and reports to Optuna on the step grid."""
+
+    trial: optuna.Trial
+    queue: TrialQueue
+    interruption: Interruption
+    deadline: float  # time.time() at which the trial must end, inf for none
+    prune: bool = True
+    lost: bool = False  # another worker took this trial for dead
+    _renewed: float = 0.0
+
+    def __call__(self, moment: Moment) -> str | None:
+        """Return the state that ends the run, or None."""
+        now = time.time()
+        if self._is_lost(now) or self.interruption:
+            return "interrupted"
+        if moment.evaluated_step == moment.step:
+            self.trial.report(moment.validation_loss, moment.step)
+            if self.prune and self.trial.should_prune():
+                return "pruned"
+        return "timed_out" if now > self.deadline else None
+
+    def replay(self, trace: Trace) -> None:
+        """Report what the trial that this one continues had reported."""
+        signal = trace.signal("validation_loss")
+        if signal is not None:
+            for step, value in zip(signal.steps, signal.values, strict=True):
+                self.trial.report(float(value), int(step))
+
+    def _is_lost(self, now: float) -> bool:
+        if now - self._renewed > _RENEW_EVERY:
+            self.lost = not self.queue.keep(self.trial.number)
+            self._renewed = now
+        return self.lost
+
+
+@dataclass
+class FinalWatch:
+    """The same for a final run, which nobody prunes; out of time, it waits for another day."""
+
+    final: FinalRun
+    finals: Finals
+    interruption: Interruption
+    deadline: float
+    _renewed: float = 0.0
+
+    def __call__(self, _: Moment) -> str | None:
+        """Return "interrupted" where the run must pause, or None."""
+        now = time.time()
+        if now - self._renewed > _RENEW_EVERY:
+            self._renewed = now
+            if not self.finals.keep(self.final):
+                return "interrupted"
+        return "interrupted" if self.interruption or now > self.deadline else None

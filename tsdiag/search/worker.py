@@ -1,0 +1,259 @@
+"""A worker: takes what is to be done next of a study, until its budget is spent."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import optuna
+
+from tsdiag.compare.finals import FinalRun, Finals
+from tsdiag.compare.scoring import score_windows
+from tsdiag.config import RunConfig
+from tsdiag.data.dataset import Dataset, load_dataset
+from tsdiag.errors import DataError, TsdiagError
+from tsdiag.runs.environment import choose_device
+from tsdiag.runs.execute import Done, Execution, Request
+from tsdiag.runs.floors import store_floors
+from tsdiag.runs.weights import shapes_of
+from tsdiag.search.budget import is_over, search_deadline
+from tsdiag.search.interruption import Interruption
+from tsdiag.search.limits import Refusal, refuse_after, refuse_oversized
+from tsdiag.search.pruner import MAX_STEPS, WARMUP_STEPS
+from tsdiag.search.queue import PARENT_RUN, TrialQueue
+from tsdiag.search.registration import open_queue
+from tsdiag.search.space import resolve, resolve_baseline
+from tsdiag.search.spec import StudySpec
+from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.watch import FinalWatch, Watch
+from tsdiag.store.database import Store
+from tsdiag.store.leases import claim, holder, release
+from tsdiag.store.owners import owner
+from tsdiag.store.runs import RunRow, create_run, find_runs, get_run, update_run
+from tsdiag.store.studies import load_study
+from tsdiag.training.evaluation import predict
+from tsdiag.training.schedule import warmup_steps
+
+# How long a worker without work waits before it looks again [s].
+_IDLE = 0.3
+# Trials that fail one after the other before a worker gives up: a defect, not bad luck.
+_MOST_FAILURES = 5
+_FLOORS_LEASE = 900.0
+
+Task = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the study's workers this is, and until when it works."""
+
+    index: int = 0
+    of: int = 1
+    deadline: float = math.inf  # time.time()
+    device: str = "auto"
+    finals_only: bool = False
+
+
+class Worker:
+    """One process's part in a study."""
+
+    def __init__(self, store: Store, name: str, place: Place, interruption: Interruption) -> None:
+        study = load_study(store, name)
+        self.spec = StudySpec.model_validate(study.spec)
+        self.dataset = load_dataset(self.spec.data)
+        _check_digest(self.dataset, study.attributes.get("digest"), name)
+        self.device = choose_device(place.device)
+        self._store = store
+        self._place = place
+        self._started = time.time()
+        self._interruption = interruption
+        self._artifacts = artifact_store(store)
+        storage = open_storage(store)
+        self._baselines = open_queue(store, storage, self.spec, "baseline", place.index)
+        self._trials = open_queue(store, storage, self.spec, "trial", place.index)
+        search = self.spec.search
+        self._finals = Finals(store, name, search.final_seeds, search.seed)
+        self._failures = 0
+
+    def work(self) -> None:
+        """Do tasks until none is left, the time is over, or somebody asks to stop.
+
+        Raises:
+            TsdiagError: several trials in a row failed with an exception.
+        """
+        while not self._interruption:
+            task = self._next()
+            if task is None:
+                return
+            task()
+
+    def _next(self) -> Task | None:
+        if not self._place.finals_only:
+            for find in (self._next_baseline, self._next_floors, self._next_trial):
+                if (task := find()) is not None:
+                    return task
+        if is_over(self._place.deadline):
+            return None
+        if (final := self._finals.next()) is not None:
+            return lambda: self._run_final(final)
+        return _wait if self._finals.running_elsewhere() else None
+
+    def _next_baseline(self) -> Task | None:
+        search = self.spec.search
+        wanted = search.trials if self.spec.baseline.tune else 1
+        over = is_over(self._half_time()) and self._baselines.finished() > 0
+        trial = None if over else self._baselines.claim(wanted)
+        if trial is None:
+            return None
+        return lambda: self._run_trial(self._baselines, trial, self._half_time())
+
+    def _next_floors(self) -> Task | None:
+        key = f"{self.spec.name}/floors"
+        if load_study(self._store, self.spec.name).floors is not None:
+            return None
+        mine = claim(self._store, key, owner(), _FLOORS_LEASE)
+        return (lambda: self._measure_floors(key)) if mine else None
+
+    def _next_trial(self) -> Task | None:
+        deadline = self._search_deadline()
+        if not is_over(deadline):
+            trial = self._trials.claim(self.spec.search.trials)
+            if trial is not None:
+                return lambda: self._run_trial(self._trials, trial, deadline)
+        # The finalists are known only when nothing runs any more.
+        floors = holder(self._store, f"{self.spec.name}/floors")
+        busy = self._trials.running() + self._baselines.running()
+        return _wait if busy or floors else None
+
+    def _measure_floors(self, key: str) -> None:
+        windows = self.spec.training.validation_windows
+        store_floors(self._store, self.spec.name, self.dataset, self._artifacts, windows)
+        release(self._store, key, owner())
+
+    def _half_time(self) -> float:
+        """A tuned or dear baseline may take half of the time, like the transformers."""
+        return self._started + (self._place.deadline - self._started) / 2
+
+    def _search_deadline(self) -> float:
+        rows = find_runs(self._store, self.spec.name)
+        seeds = self.spec.search.final_seeds
+        return search_deadline(rows, self._started, self._place.deadline, seeds, self._place.of)
+
+    def _run_trial(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> None:
+        request = Request(
+            study=self.spec.name,
+            role=queue.role,
+            config=self._resolve(queue, trial),
+            trial=trial.number,
+            parent=trial.user_attrs.get(PARENT_RUN),
+        )
+        refusal = refuse_oversized(
+            request.config, shapes_of(self.dataset), self.device, self._place.of
+        )
+        if refusal is not None:
+            queue.finish(trial.number, self._refused(request, refusal))
+            return
+        limit = time.time() + (self.spec.search.trial_timeout or math.inf)
+        watch = Watch(
+            trial, queue, self._interruption, min(deadline, limit), prune=queue.role == "trial"
+        )
+        self._carry_out(request, queue, watch)
+
+    def _carry_out(self, request: Request, queue: TrialQueue, watch: Watch) -> None:
+        number = watch.trial.number
+        execution = self._execution(request)
+        try:
+            done = execution.carry_out(watch, on_resume=watch.replay)
+        except Exception as error:
+            row = self._failed(execution.id, error)
+            queue.finish(number, row)
+            self._count_failure(row, error)
+            return
+        self._failures = 0
+        if done.row.state == "interrupted":
+            if not watch.lost:
+                queue.hand_back(number)
+            return
+        queue.finish(number, self._scored(done))
+
+    def _run_final(self, final: FinalRun) -> None:
+        watch = FinalWatch(final, self._finals, self._interruption, self._place.deadline)
+        try:
+            done = self._execution(final.request).carry_out(watch)
+            self._scored(done)
+        except Exception as error:
+            sys.stderr.write(f"final run of {final.candidate.label}: {error}\n")
+        finally:
+            self._finals.release(final.candidate, final.seed)
+
+    def _resolve(self, queue: TrialQueue, trial: optuna.Trial) -> RunConfig:
+        if queue.role == "baseline":
+            config = resolve_baseline(self.spec, trial)
+        else:
+            config = resolve(self.spec, trial)
+        steps = config.training.max_steps
+        trial.set_user_attr(WARMUP_STEPS, warmup_steps(config.optimizer, steps))
+        trial.set_user_attr(MAX_STEPS, steps)
+        return config
+
+    def _execution(self, request: Request) -> Execution:
+        return Execution(request, self.dataset, self._store, self._artifacts, self.device)
+
+    def _scored(self, done: Done) -> RunRow:
+        """Add the scores of the best weights on the validation windows to the run."""
+        if done.row.weights is None:
+            return done.row
+        windows = self.dataset.validation.every(done.config.training.validation_windows)
+        scores = score_windows(windows, predict(done.model, windows.to(self.device)))
+        metrics = {"validation": scores.model_dump(mode="json")}
+        update_run(self._store, done.row.id, metrics=metrics)
+        return replace(done.row, metrics=metrics)
+
+    def _refused(self, request: Request, refusal: Refusal) -> RunRow:
+        return create_run(
+            self._store,
+            RunRow(
+                study=request.study,
+                role=request.role,
+                trial=request.trial,
+                seed=request.config.seed,
+                config=request.config.to_json(),
+                max_steps=request.config.training.max_steps,
+                state="infeasible",
+                reason=refusal.reason,
+                metrics={"constraints": refusal.constraints},
+            ),
+        )
+
+    def _failed(self, run: str, error: Exception) -> RunRow:
+        refusal = refuse_after(error)
+        if refusal is not None:
+            changes = {"metrics": {"constraints": refusal.constraints}, "reason": refusal.reason}
+            update_run(self._store, run, state="infeasible", **changes)
+        return get_run(self._store, run)
+
+    def _count_failure(self, row: RunRow, error: Exception) -> None:
+        if row.state == "infeasible":
+            return
+        self._failures += 1
+        sys.stderr.write(f"trial {row.trial} failed: {row.reason}\n")
+        if self._failures >= _MOST_FAILURES:
+            raise TsdiagError(
+                f"{self._failures} trials in a row failed, the last with: {row.reason}; correct "
+                "the study or report the defect, then run the same command again"
+            ) from error
+
+
+def _wait() -> None:
+    time.sleep(_IDLE)
+
+
+def _check_digest(dataset: Dataset, digest: object, name: str) -> None:
+    if digest is not None and digest != dataset.digest:
+        raise DataError(
+            f'study "{name}": its data have changed since it began ({dataset.series.source}), so '
+            "new trials could not be compared with the old; restore the data or name a new study"
+        )

@@ -1,0 +1,130 @@
+"""Curves: the signals of a run, appended in chunks while it trains."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from tsdiag.diagnostics.signals import Signal, Trace
+from tsdiag.errors import StoreError
+from tsdiag.store.database import Store
+from tsdiag.store.runs import get_run
+from tsdiag.store.schema import CURVES
+
+_PACKED = np.dtype("<f4")
+_Floats = NDArray[np.float32]
+
+
+def append_curves(store: Store, run_id: str, signals: Sequence[Signal]) -> None:
+    """Add measurements to the curves of a run, all in one transaction.
+
+    Raises:
+        StoreError: another process appends to the same run.
+    """
+    packed = [_pack(signal) for signal in _joined(signals) if len(signal.steps)]
+    if not packed:
+        return
+    next_chunk = select(func.coalesce(func.max(CURVES.c.chunk), -1) + 1).where(
+        CURVES.c.run == run_id
+    )
+    try:
+        with store.write() as connection:
+            chunk = connection.scalar(next_chunk)
+            rows = [{"run": run_id, "chunk": chunk, **row} for row in packed]
+            connection.execute(CURVES.insert(), rows)
+    except IntegrityError as error:
+        raise StoreError(
+            f"cannot append curves of run {run_id} in {store.url}: another process appends to it; "
+            "let only the holder of its lease write"
+        ) from error
+
+
+def load_trace(store: Store, run_id: str) -> Trace:
+    """Return all signals of a run, in order of name and place, and how it ended.
+
+    Raises:
+        StoreError: there is no such run, or its curves are damaged.
+    """
+    run = get_run(store, run_id)
+    query = select(CURVES).where(CURVES.c.run == run_id).order_by(CURVES.c.chunk)
+    with store.read() as connection:
+        chunks = [_unpack(row, store) for row in connection.execute(query)]
+    signals = sorted(_joined(chunks), key=lambda signal: (signal.name, signal.where))
+    return Trace(tuple(signals), run.state, {"reason": run.reason} if run.reason else {})
+
+
+def drop_curves_from(store: Store, run_id: str, step: int) -> None:
+    """Forget every measurement at this step or later, as a resume from a checkpoint needs.
+
+    Raises:
+        StoreError: the curves are damaged.
+    """
+    late = (CURVES.c.run == run_id) & (CURVES.c.last_step >= step)
+    with store.write() as connection:
+        straddling = connection.execute(select(CURVES).where(late & (CURVES.c.first_step < step)))
+        kept = [(row, _before(_unpack(row, store), step)) for row in straddling]
+        connection.execute(delete(CURVES).where(late))
+        rows = [{"run": run_id, "chunk": row.chunk, **_pack(signal)} for row, signal in kept]
+        if rows:
+            connection.execute(CURVES.insert(), rows)
+
+
+def _joined(signals: Iterable[Signal]) -> list[Signal]:
+    """Join what belongs to one name and place, in the order given."""
+    groups: dict[tuple[str, str], list[Signal]] = {}
+    for signal in signals:
+        groups.setdefault((signal.name, signal.where), []).append(signal)
+    return [
+        Signal(
+            name,
+            where,
+            parts[-1].unit,
+            np.concatenate([part.steps for part in parts]),
+            np.concatenate([part.values for part in parts]),
+        )
+        for (name, where), parts in groups.items()
+    ]
+
+
+def _before(signal: Signal, step: int) -> Signal:
+    keep = signal.steps < step
+    return Signal(signal.name, signal.where, signal.unit, signal.steps[keep], signal.values[keep])
+
+
+def _pack(signal: Signal) -> dict[str, Any]:
+    if signal.steps.shape != signal.values.shape or signal.steps.ndim != 1:
+        raise ValueError(f"signal {signal.name}: {signal.steps.shape} steps, {signal.values.shape}")
+    steps, values = (a.astype(_PACKED).tobytes() for a in (signal.steps, signal.values))
+    return {
+        "name": signal.name,
+        "where": signal.where,
+        "unit": signal.unit,
+        "first_step": float(signal.steps.min()),
+        "last_step": float(signal.steps.max()),
+        "length": len(signal.steps),
+        "checksum": zlib.crc32(steps + values),
+        "steps": steps,
+        "values": values,
+    }
+
+
+def _unpack(row: Row[Any], store: Store) -> Signal:
+    found = row._mapping
+    steps, values = bytes(found["steps"]), bytes(found["values"])
+    size = _PACKED.itemsize * found["length"]
+    if (len(steps), len(values)) != (size, size) or zlib.crc32(steps + values) != found["checksum"]:
+        raise StoreError(
+            f'cannot read the curve "{found["name"]}" of run {found["run"]} in {store.url}: '
+            f"chunk {found['chunk']} is damaged; restore the database from a copy"
+        )
+    return Signal(found["name"], found["where"], found["unit"], _floats(steps), _floats(values))
+
+
+def _floats(packed: bytes) -> _Floats:
+    return np.frombuffer(packed, _PACKED).astype(np.float32)

@@ -1,0 +1,125 @@
+"""One database, opened: SQLite, PostgreSQL or MySQL/MariaDB, migrated, with short transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from tsdiag.errors import StoreError
+from tsdiag.store.failures import told
+from tsdiag.store.migrations import applied, is_current, migrate
+from tsdiag.store.urls import check_file, parse, redact
+
+BUSY = 30  # [s] that SQLite waits for another process's write
+_EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened database; it holds no connection between two calls, so it survives a fork."""
+
+    url: str  # password hidden
+    engine: Engine = field(repr=False)
+    read_only: bool = False
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its password, for opening the same database by another library."""
+        return self.engine.url.render_as_string(hide_password=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open one consistent view.
+
+        Raises:
+            StoreError: the database refused or could not be reached.
+        """
+        with told(self.url, "read"), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is committed at the end, or undone by an exception.
+
+        Raises:
+            StoreError: the database refused or could not be reached.
+        """
+        if self.read_only:
+            raise StoreError(f"cannot write {self.url}: opened for reading; open it for writing")
+        with told(self.url, "write"), self.engine.connect() as connection:
+            # SQLite: a transaction that begins with a read and then writes can die of another's
+            # write in between, whatever the busy timeout; so the lock is taken at once.
+            connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+            with connection.begin():
+                yield connection
+
+
+def open_store(url: str, *, read_only: bool = False) -> Store:
+    """Open a database, creating or updating tsdiag's tables in it.
+
+    ``read_only`` creates no database and no first tables, and refuses later writes; an older
+    schema is still brought up to date, since nothing could be read from it otherwise.
+
+    Raises:
+        StoreError: there is none to read, it cannot be reached, or a newer tsdiag made it.
+    """
+    parsed, shown = parse(url), redact(url)
+    check_file(parsed, shown, must_exist=read_only)
+    engine = _engine(parsed, shown)
+    with told(shown, "open"):
+        names = _applied(engine, shown)
+        if read_only and not names:
+            raise StoreError(f"no study at {shown}; run tsdiag search first, or name another one")
+        if not is_current(names, shown):
+            migrate(engine, shown)
+    return Store(shown, engine, read_only)
+
+
+def _applied(engine: Engine, shown: str) -> list[str]:
+    try:
+        with engine.connect() as connection:
+            return applied(connection)
+    except TypeError as error:  # how PyMySQL answers to an option it does not know
+        raise StoreError(f"cannot open {shown}: {error}; check what follows the ?") from error
+
+
+def _engine(url: URL, shown: str) -> Engine:
+    arguments: dict[str, Any] = {"poolclass": NullPool}
+    if url.get_backend_name() == "sqlite":
+        arguments["connect_args"] = {"timeout": BUSY}
+    elif "connect_timeout" not in url.query:
+        arguments["connect_args"] = {"connect_timeout": 10}
+    if url.get_backend_name() == "mysql":
+        # MySQL's default locks the gaps between rows too, and two inserts end in a deadlock.
+        arguments["isolation_level"] = "READ COMMITTED"
+    try:
+        engine = create_engine(url, **arguments)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "", "")
+        do = f'pip install "tsdiag[{extra}]"' if extra else f"pip install {error.name}"
+        raise StoreError(f"cannot open {shown}: no driver {error.name}; install it: {do}") from None
+    except NoSuchModuleError:
+        raise StoreError(
+            f"cannot open {shown}: no driver {url.drivername}; leave out the + and what follows"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _own_transactions)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _own_transactions(connection: Any, _: Any) -> None:
+    # Python's sqlite3 would begin transactions by itself, late and deferred.
+    connection.isolation_level = None
+    # With WAL, NORMAL survives a killed process; only a power cut can take the last commits.
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

@@ -1,0 +1,149 @@
+"""Leases: which process does what, until when; claimed atomically on every database.
+
+A holder renews its lease while it works. When it dies, the lease runs out, or a process of the
+same machine sees at once that the holder is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from tsdiag.errors import StoreError
+from tsdiag.store.database import Store
+from tsdiag.store.failures import is_deadlock
+from tsdiag.store.owners import is_gone
+from tsdiag.store.schema import LEASES
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A claim on a key; ``live`` is False once it ran out or its process is gone."""
+
+    key: str
+    owner: str
+    claimed: datetime
+    expires: datetime
+    live: bool
+
+    @property
+    def host(self) -> str:
+        """The machine that the holder runs on."""
+        return self.owner.split(":")[0]
+
+
+def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
+    """Take the lease if it is free, run out, already this owner's, or of a process that is gone.
+
+    Raises:
+        StoreError: the database refused or could not be reached.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            with store.write() as connection:
+                return _take(connection, key, owner, seconds)
+        except IntegrityError:  # another process inserted the row first
+            return False
+        except StoreError as error:
+            if not is_deadlock(error):
+                raise
+    return False
+
+
+def renew(store: Store, key: str, owner: str, seconds: float) -> bool:
+    """Put off the end of a lease; False where somebody else holds it now, so stop that work."""
+    with store.write() as connection:
+        expires = _clock(connection) + timedelta(seconds=seconds)
+        mine = (LEASES.c.key == key) & (LEASES.c.owner == owner)
+        return connection.execute(update(LEASES).where(mine).values(expires=expires)).rowcount == 1
+
+
+def release(store: Store, key: str, owner: str) -> bool:
+    """Give a lease back; False where it was no longer this owner's."""
+    with store.write() as connection:
+        mine = (LEASES.c.key == key) & (LEASES.c.owner == owner)
+        return connection.execute(delete(LEASES).where(mine)).rowcount == 1
+
+
+@contextmanager
+def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[None]:
+    """Do a short thing once at a time over all processes, waiting for those who came first.
+
+    Optuna's first opening of a database is such a thing: two at once and one of them fails.
+
+    Raises:
+        StoreError: others held the lease for three times as long as this one asks for.
+    """
+    deadline = time.monotonic() + 3 * seconds
+    while not claim(store, key, owner, seconds):
+        if time.monotonic() > deadline:
+            found = holder(store, key)
+            raise StoreError(
+                f'cannot take the lease "{key}" in {store.url}: '
+                f"{found.owner if found else 'others'} had it for {3 * seconds:g} s; end that one"
+            )
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        release(store, key, owner)
+
+
+def holder(store: Store, key: str) -> Lease | None:
+    """Return the live lease on a key, or None where the key could be claimed."""
+    found = [lease for lease in leases(store, key) if lease.key == key and lease.live]
+    return found[0] if found else None
+
+
+def leases(store: Store, prefix: str = "") -> list[Lease]:
+    """Return the leases whose keys begin so, dead ones included, in order of their keys."""
+    query = select(LEASES).where(LEASES.c.key.startswith(prefix, autoescape=True))
+    with store.read() as connection:
+        now = _clock(connection)
+        rows = connection.execute(query).all()
+    found = [Lease(**row._mapping, live=_is_live(row, now)) for row in rows]
+    # SQLite's LIKE ignores case, and collations order differently: both are settled here.
+    return sorted((x for x in found if x.key.startswith(prefix)), key=lambda lease: lease.key)
+
+
+def _take(connection: Connection, key: str, owner: str, seconds: float) -> bool:
+    now = _clock(connection)
+    expires = now + timedelta(seconds=seconds)
+    row = connection.execute(select(LEASES).where(LEASES.c.key == key)).one_or_none()
+    if row is None:
+        values = {"key": key, "owner": owner, "claimed": now, "expires": expires}
+        connection.execute(LEASES.insert().values(**values))
+        return True
+    if row.owner != owner and _is_live(row, now):
+        return False
+    # The row is changed only as it was seen: a renewal or another taker in between wins.
+    seen = (LEASES.c.key == key) & (LEASES.c.owner == row.owner) & (LEASES.c.expires == row.expires)
+    change = update(LEASES).where(seen).values(owner=owner, claimed=now, expires=expires)
+    return connection.execute(change).rowcount == 1
+
+
+def _is_live(row: Row[Any], now: datetime) -> bool:
+    return bool(row.expires > now) and not is_gone(row.owner)
+
+
+def _clock(connection: Connection) -> datetime:
+    """Return the server's time where there is a server: clocks of workers may disagree."""
+    match connection.dialect.name:
+        case "postgresql":
+            now = connection.scalar(select(func.timezone("utc", func.clock_timestamp())))
+        case "mysql":
+            now = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
+        case _:
+            return datetime.now(UTC)
+    if not isinstance(now, datetime):
+        raise StoreError(f"the server's clock says {now!r}; a time was expected; report this")
+    return now.replace(tzinfo=UTC)

@@ -1,0 +1,133 @@
+"""Studies: the resolved study file of each, what was found out about its data, its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tsdiag.errors import UsageError, suggestion
+from tsdiag.store.database import Store
+from tsdiag.store.schema import STUDIES
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One study as stored; dictionaries are of JSON kinds."""
+
+    name: str
+    created: datetime
+    spec: dict[str, Any]
+    summary: dict[str, Any] | None = None
+    floors: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    looks: int = 0  # times the test span was scored
+
+    @property
+    def floor_losses(self) -> dict[str, float]:
+        """Validation losses of the floors that could be measured; empty before they were."""
+        floors = (self.floors or {}).get("floors", {})
+        return {
+            name: floor["validation_loss"]
+            for name, floor in floors.items()
+            if "validation_loss" in floor
+        }
+
+
+def save_study(store: Store, name: str, spec: dict[str, Any]) -> StudyRow:
+    """Create a study, or give an existing one this spec and leave the rest of it alone."""
+    row = StudyRow(name, datetime.now(UTC), spec)
+    try:
+        with store.write() as connection:
+            if _change(connection, name, {"spec": spec}) == 0:
+                connection.execute(STUDIES.insert().values(**vars(row)))
+    except IntegrityError:  # another process created it in between
+        set_study(store, name, spec=spec)
+    return load_study(store, name)
+
+
+def find_study(store: Store, name: str) -> StudyRow | None:
+    """Return the study of that name, or None."""
+    with store.read() as connection:
+        found = connection.execute(select(STUDIES).where(STUDIES.c.name == name)).one_or_none()
+    return None if found is None else StudyRow(**found._mapping)
+
+
+def load_study(store: Store, name: str) -> StudyRow:
+    """Return the study of that name.
+
+    Raises:
+        UsageError: there is none; the closest name is suggested, or all are listed.
+    """
+    found = find_study(store, name)
+    if found is None:
+        raise UsageError(_unknown(store, name))
+    return found
+
+
+def list_studies(store: Store) -> list[StudyRow]:
+    """Return all studies, newest first."""
+    order = (STUDIES.c.created.desc(), STUDIES.c.name)
+    with store.read() as connection:
+        return [
+            StudyRow(**row._mapping) for row in connection.execute(select(STUDIES).order_by(*order))
+        ]
+
+
+def set_study(store: Store, name: str, **columns: Any) -> None:
+    """Set columns of a study, such as ``floors`` or ``verdict``.
+
+    Raises:
+        UsageError: there is no such study.
+    """
+    with store.write() as connection:
+        changed = _change(connection, name, columns)
+    if changed == 0:
+        raise UsageError(_unknown(store, name))
+
+
+def set_attribute(store: Store, name: str, key: str, value: Any) -> None:
+    """Set one key of a study's ``attributes``, keeping what other processes set meanwhile.
+
+    Raises:
+        UsageError: there is no such study.
+    """
+    query = select(STUDIES.c.attributes).where(STUDIES.c.name == name).with_for_update()
+    with store.write() as connection:
+        found = connection.scalar(query)
+        if found is not None:
+            _change(connection, name, {"attributes": {**found, key: value}})
+    if found is None:
+        raise UsageError(_unknown(store, name))
+
+
+def add_look(store: Store, name: str) -> int:
+    """Count one more scoring of the test span, atomically, and return how many there were.
+
+    Raises:
+        UsageError: there is no such study.
+    """
+    with store.write() as connection:
+        changed = _change(connection, name, {"looks": STUDIES.c.looks + 1})
+        looks = connection.scalar(select(STUDIES.c.looks).where(STUDIES.c.name == name))
+    if changed == 0 or looks is None:
+        raise UsageError(_unknown(store, name))
+    return int(looks)
+
+
+def _change(connection: Connection, name: str, columns: dict[str, Any]) -> int:
+    return connection.execute(
+        update(STUDIES).where(STUDIES.c.name == name).values(**columns)
+    ).rowcount
+
+
+def _unknown(store: Store, name: str) -> str:
+    known = [study.name for study in list_studies(store)]
+    do = suggestion(name, known) or (
+        f"; it has {', '.join(known)}" if known else "; it has none yet: run tsdiag search first"
+    )
+    return f'unknown study "{name}" in {store.url}{do}'

@@ -1,0 +1,94 @@
+"""A checkpoint is one safetensors file: tensors, and JSON in its header. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn, optim
+
+from tsdiag.errors import StoreError
+
+
+@dataclass
+class Progress:
+    """Where a run stands on its step axis, beside the weights."""
+
+    step: int = 0
+    best_validation_loss: float = float("inf")
+    best_step: int = 0
+    last_validation_loss: float = float("nan")
+    evaluations_without_gain: int = 0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> bytes:
+    """Return model, optimizer, progress and torch's random state as bytes."""
+    slots = optimizer.state_dict()
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in progress.best_weights.items()}
+    tensors |= {
+        f"optimizer.{number}.{slot}": value
+        for number, state in slots["state"].items()
+        for slot, value in state.items()
+        if value is not None
+    }
+    tensors["rng"] = torch.get_rng_state()
+    facts = asdict(progress)
+    del facts["best_weights"]
+    return pack(tensors, {"progress": facts, "groups": slots["param_groups"]})
+
+
+def restore_checkpoint(data: bytes, model: nn.Module, optimizer: optim.Optimizer) -> Progress:
+    """Put back what ``pack_checkpoint`` took: the next step is bit-identical to an unbroken run's.
+
+    Raises:
+        StoreError: the bytes are damaged or belong to another architecture.
+    """
+    tensors, facts = unpack(data)
+    try:
+        model.load_state_dict(_below(tensors, "model."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(tensors, "optimizer.").items():
+            number, slot = name.split(".", 1)
+            state.setdefault(int(number), {})[slot] = value
+        optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
+        torch.set_rng_state(tensors["rng"])
+        return Progress(**facts["progress"], best_weights=_below(tensors, "best."))
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"resume from a checkpoint: it does not fit this model ({error}); start the run afresh"
+        ) from error
+
+
+def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+    """Return a safetensors file with JSON facts in its header."""
+    # Separate memory for each tensor, which safetensors insists on; and a copy on the CPU.
+    separate = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    return save(separate, metadata={"tsdiag": json.dumps(facts)})
+
+
+def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and facts of a file that ``pack`` made.
+
+    Raises:
+        StoreError: the bytes are not such a file.
+    """
+    try:
+        (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + length])
+        return load(data), json.loads(header["__metadata__"]["tsdiag"])
+    except (struct.error, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StoreError(
+            f"read a weights file of {len(data)} bytes: it is damaged or not one of tsdiag's "
+            f"({error}); restore it from a copy, or run the trial again"
+        ) from error
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
