@@ -80,7 +80,9 @@ def test_blocks_grow_with_memory_and_overlap():
     independent, alike = autoregressive(rng, 2000, 0.0), autoregressive(rng, 2000, 0.9)
     assert automatic_block_length(independent) < 8 < 30 < automatic_block_length(alike)
     # Politis and White's optimum for AR(1): (6 (rho / (1 - rho^2))^2 n)^(1/3)
-    assert automatic_block_length(alike) == pytest.approx((6 * (0.9 / 0.19) ** 2 * 2000) ** (1 / 3), 0.4)
+    assert automatic_block_length(alike) == pytest.approx(
+        (6 * (0.9 / 0.19) ** 2 * 2000) ** (1 / 3), 0.4
+    )
     assert block_length(independent, overlap=96) == 192
     assert block_length(independent[:100], overlap=96) == 25  # a quarter at most
     assert block_length(np.ones(100)) == math.ceil(2 * 100 ** (1 / 3))
@@ -199,8 +201,6 @@ def test_degrees_of_freedom_of_a_sum():
 
 
 def test_importing_statistics_loads_neither_torch_nor_scipy():
-    code = (
-        "import sys, tsdiag.statistics; print(any(m in sys.modules for m in ('torch', 'scipy')))"
-    )
+    code = "import sys, tsdiag.statistics; print(any(m in sys.modules for m in ('torch', 'scipy')))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

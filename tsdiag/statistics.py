@@ -104,6 +104,8 @@ def moving_block_bootstrap(
 def block_variance(values: Values, length: int) -> float:
     """Return the variance of the mean that the bootstrap's draws tend to, without drawing."""
     count = len(values)
+    if count <= length:
+        return 0.0  # one block has nothing to differ from
     sums = np.concatenate([[0.0], np.cumsum(values - values.mean())])
     blocks = (sums[length:] - sums[:-length]) / length
     # blocks scatter around a mean that is made of themselves

@@ -26,7 +26,8 @@ def pool(contest):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     config = contest.base_config(rows=1800, context_length=24, steps=30)
-    config = config.edits({"model.conv_channels": 8, "model.lstm_units": 8, "model.dense_units": 8})
+    tiny = ("model.conv_channels", "model.lstm_units", "model.dense_units")
+    config = config.edits({**dict.fromkeys(tiny, 8), "training.batch_size": 32})
     losses = contest.train_pool(config, 20)
     torch.set_num_threads(threads)
     return losses
@@ -42,7 +43,7 @@ def test_200_contests_of_equal_lstms_say_beats_in_at_most_5_percent(contest, poo
 
 def test_a_better_pool_of_lstms_beats(contest, pool):
     rng = np.random.default_rng(1)
-    better = pool * 0.7  # the same runs with 30 % less error
+    better = pool * 0.5  # the same runs with half the error
     outcomes = Counter()
     for _ in range(50):
         drawn = rng.permutation(len(pool))

@@ -100,7 +100,8 @@ def _side(
     truth = _truth(dataset)
     return Side(
         label=candidate.label,
-        trial=candidate.trial,
+        # Its trial number is one of the baseline's own study, and would be taken for a transformer.
+        trial=None if candidate.role == "baseline" else candidate.trial,
         seeds=tuple(row.seed for row in done),
         losses=np.stack([window_losses(found.numpy(), truth) for found in predictions]),
         scores=tuple(score_windows(dataset.test, found) for found in predictions),

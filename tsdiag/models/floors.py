@@ -8,20 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from tsdiag.data.dataset import Dataset
 from tsdiag.data.targets import change
+from tsdiag.data.windows import Windows
 from tsdiag.models.nlinear import fit_nlinear
 from tsdiag.models.ridge import Predictions, fit_ridge, scaled_targets
 
-if TYPE_CHECKING:
-    from tsdiag.data.dataset import Dataset
-    from tsdiag.data.windows import Windows
-
-Predict = Callable[["Windows"], Predictions]
+Predict = Callable[[Windows], Predictions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +54,7 @@ class _NotMeasuredError(Exception):
     """Carries the reason why a floor makes no sense for these data."""
 
 
-Fit = Callable[["Dataset"], tuple[Predict, str]]
+Fit = Callable[[Dataset], tuple[Predict, str]]
 
 
 def _measure(name: str, fit: Fit, dataset: Dataset) -> FittedFloor:

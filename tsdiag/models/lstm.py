@@ -161,7 +161,8 @@ FOUNDING: dict[str, Any] = {
     "optimizer.schedule": "constant",
     "optimizer.clip_norm": 0.0,
 }
-SMALL: dict[str, Any] = {}
+# On the generated series (macd), 600 steps: 85 % at this rate, 80 % at a third of it.
+SMALL: dict[str, Any] = {"optimizer.lr": 3e-3}
 
 
 def suggest(trial: Suggest, base: RunConfig) -> dict[str, Any]:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from tsdiag.config import Transform
 from tsdiag.data.targets import change, still_level
+from tsdiag.data.windows import Windows
 from tsdiag.models.gram import Moments, centre
 from tsdiag.models.ridge import MOST_INPUTS, PENALTIES, Linear, Predictions, choose, solve
-
-if TYPE_CHECKING:
-    from tsdiag.data.windows import Windows
 
 AT_ONCE = 1024  # windows
 

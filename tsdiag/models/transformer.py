@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import ConfigDict, Field, model_validator
@@ -69,7 +69,7 @@ class TransformerConfig(ModelConfig):
         return {**given, **implied(given, {})} if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _fits_together(self) -> TransformerConfig:
         if (self.d_model == "channels") != (self.embedding == "identity"):
             raise ValueError(
                 f'd_model = {self.d_model!r} with embedding = "{self.embedding}"; d_model ='
@@ -192,6 +192,9 @@ FOUNDING: dict[str, Any] = {
     "model.head_dropout": 0.2,
 }
 
+# On the generated series (macd), 600 steps: 86 % at this rate, 85 % at a third of it.
+DEFAULT: dict[str, Any] = {"optimizer.lr": 3e-3}
+
 
 def suggest(trial: Suggest, base: RunConfig) -> dict[str, Any]:
     """Return one configuration of the space, by path.
@@ -247,6 +250,6 @@ TRANSFORMER = Architecture(
     config=TransformerConfig,
     build=_build,
     suggest=suggest,
-    presets={"default": {}, "founding": FOUNDING},
+    presets={"default": DEFAULT, "founding": FOUNDING},
     implied=implied,
 )

@@ -142,8 +142,9 @@ def _scores_table(comparison: Comparison) -> str:
     for name, scores in floors.items():
         rows.append([f"{_floor_name(name)} (floor)", *_cells(scores, best, decimals), "", ""])
     header = ["on test data", "MSE", "MAE", "R2", "skill", "sign", "params", "training"]
-    note = f"\nskill: 1 - MSE / MSE of {_floor_name(comparison.best_floor or '')}" if best else ""
-    return table(header, rows) + note + "\nsign: share of moves whose direction was predicted"
+    gained = f"skill: 1 - MSE / MSE of {_floor_name(comparison.best_floor or '')}" if best else ""
+    notes = [gained, "sign: share of moves whose direction was predicted"]
+    return "\n".join([table(header, rows), *(paragraph(note) for note in notes if note)])
 
 
 def _row_name(side: Contender) -> str:

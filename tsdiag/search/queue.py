@@ -7,10 +7,7 @@ queued that resumes from its newest checkpoint. Whoever asks next does this firs
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -18,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tsdiag.search.outcome import tell_outcome
 from tsdiag.search.space import ENQUEUED
 from tsdiag.store.database import Store
-from tsdiag.store.leases import claim, leases, release, renew
+from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, find_runs, update_run
 
@@ -131,16 +128,8 @@ class TrialQueue:
     def _key(self, number: int) -> str:
         return f"{self.study.study_name}/trial/{number}"
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        key = f"{self.study.study_name}/ask"
-        while not claim(self._store, key, self._owner, _ASK_LEASE):
-            # Jitter, so that waiting workers do not knock in step.
-            time.sleep(random.uniform(0.02, 0.1))
-        try:
-            yield
-        finally:
-            release(self._store, key, self._owner)
+    def _alone(self) -> AbstractContextManager[None]:
+        return held(self._store, f"{self.study.study_name}/ask", self._owner, _ASK_LEASE)
 
 
 def _counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:

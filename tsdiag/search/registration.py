@@ -58,7 +58,6 @@ def open_queue(
     )
     drawn = len(study.get_trials(deepcopy=False))
     study.sampler = build_sampler(spec.search.sampler, spec.search.seed, worker, drawn)
-    study.set_metric_names(["validation loss"])
     return TrialQueue(store, study, spec.name, role)
 
 

@@ -28,7 +28,7 @@ def seconds(duration: Any) -> Any:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-Duration = Annotated[float | None, BeforeValidator(seconds), Field(gt=0)]
+Duration = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds)]
 
 
 class Range(Frozen):

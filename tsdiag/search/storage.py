@@ -13,6 +13,8 @@ from sqlalchemy.pool import NullPool
 
 from tsdiag.errors import StoreError
 from tsdiag.store.database import BUSY, Store
+from tsdiag.store.leases import held
+from tsdiag.store.owners import owner
 from tsdiag.store.urls import parse
 
 FOLDER = "tsdiag-artifacts"
@@ -29,7 +31,9 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
         options["connect_args"] = {"timeout": BUSY}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.storages.RDBStorage(store.full_url, engine_kwargs=options)
+        # Two processes that create Optuna's tables at once trip over each other.
+        with held(store, "optuna-tables", owner()):
+            return optuna.storages.RDBStorage(store.full_url, engine_kwargs=options)
     except RuntimeError as error:
         raise StoreError(
             f"open Optuna's tables in {store.url}: {error}; upgrade them with: optuna storage "
