@@ -6,7 +6,7 @@ import torch
 from tsdiag.config import RunConfig
 from tsdiag.models import MODELS, Shapes, build, complete, preset
 
-SHAPES = Shapes(context_length=20, channels=5, prediction_length=3, targets=2)
+SHAPES = Shapes(context_length=12, channels=5, prediction_length=3, targets=2)
 NAMED = [(found.kind, name) for found in MODELS for name in found.presets]
 
 

@@ -16,31 +16,12 @@ from tsdiag.models import (
     preset,
 )
 
-CONTRACT_PATHS = [
-    "kind",
-    "d_model",
-    "n_layers",
-    "n_heads",
-    "head_dim",
-    "ff_dim",
-    "activation",
-    "dropout",
-    "attention_dropout",
-    "attention_dropout_kind",
-    "norm",
-    "final_norm",
-    "positions",
-    "embedding",
-    "patch_length",
-    "pooling",
-    "head_units",
-    "head_dropout",
-    "qk_norm",
-    "attention_scale",
-    "init_scale",
-    "residual_scale",
-    "window_norm",
-]
+CONTRACT_PATHS = (
+    *("kind", "d_model", "n_layers", "n_heads", "head_dim", "ff_dim", "activation", "dropout"),
+    *("attention_dropout", "attention_dropout_kind", "norm", "final_norm", "positions"),
+    *("embedding", "patch_length", "pooling", "head_units", "head_dropout", "qk_norm"),
+    *("attention_scale", "init_scale", "residual_scale", "window_norm"),
+)
 FOUNDING = Shapes(context_length=240, channels=33)
 
 

@@ -46,7 +46,7 @@ def transformers(draw):
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(model=transformers())
 def test_any_combination_keeps_the_contract(model):

@@ -84,6 +84,15 @@ def test_long_and_marked_up_names_fit():
     assert max(map(len, text.splitlines()[:-1])) <= 80
 
 
+def test_wide_numbers_fit():
+    wide = run(12345, 1e6, "interrupted", step=12345, max_steps=200_000, seconds=90_000)
+    early = run(1, 0.4, "early_stopped", step=12345, max_steps=200_000)
+    text = leaderboard_text(leaderboard("demo", [wide, early], BASELINE, FLOORS))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "> 900 %" in text
+    assert "25:00:00" in text
+
+
 def test_json_round_trip(board):
     data = json.loads(board.to_json())
     assert data["schema"] == 1

@@ -98,10 +98,11 @@ def _side(
     done = sorted((row for row in rows if row.weights is not None), key=lambda row: row.seed)
     predictions = [_predictions(row, dataset, artifacts) for row in done]
     truth = _truth(dataset)
+    is_baseline = candidate.role == "baseline"
     return Side(
-        label=candidate.label,
-        # Its trial number is one of the baseline's own study, and would be taken for a transformer.
-        trial=None if candidate.role == "baseline" else candidate.trial,
+        # A baseline's trial number is one of its own study, and would be taken for a transformer's.
+        label=candidate.config.model.kind.upper() if is_baseline else candidate.label,
+        trial=None if is_baseline else candidate.trial,
         seeds=tuple(row.seed for row in done),
         losses=np.stack([window_losses(found.numpy(), truth) for found in predictions]),
         scores=tuple(score_windows(dataset.test, found) for found in predictions),

@@ -168,11 +168,13 @@ SMALL: dict[str, Any] = {"optimizer.lr": 3e-3}
 def suggest(trial: Suggest, base: RunConfig) -> dict[str, Any]:
     """Return one configuration of the baseline's own space, by path."""
     integer, number, choice = trial.suggest_int, trial.suggest_float, trial.suggest_categorical
-    pools = tuple(pool for pool in (2, 4, 8) if 4 * pool <= base.data.context_length) or (1,)
+    rows = base.data.context_length
+    pools = tuple(pool for pool in (2, 4, 8) if 4 * pool <= rows) or (1,)
+    kernels = tuple(kernel for kernel in (3, 5, 7) if 4 * kernel <= rows) or (1,)
     return {
         "model.conv_layers": integer("model.conv_layers", 1, 2),
         "model.conv_channels": choice("model.conv_channels", (16, 32, 64)),
-        "model.conv_kernel": choice("model.conv_kernel", (3, 5, 7)),
+        "model.conv_kernel": choice("model.conv_kernel", kernels),
         "model.pool": choice("model.pool", pools),
         "model.lstm_layers": integer("model.lstm_layers", 1, 2),
         "model.lstm_units": choice("model.lstm_units", (16, 32, 64)),

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from tsdiag.compare.metrics import skill
 from tsdiag.config import Frozen
-from tsdiag.report.wording import duration, number, paragraph, plain, size, table
+from tsdiag.report.wording import clock, number, paragraph, plain, size, table
 
 if TYPE_CHECKING:
     from tsdiag.store.runs import RunRow  # loads SQLAlchemy
@@ -118,7 +118,7 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
     best = min(board.floors.values(), default=None)
     for name, loss in board.floors.items():
         gained = skill(loss, best) if best is not None else None
-        cells = [name.replace("_", " "), "floor", number(loss, 4), number(gained), *[""] * 4]
+        cells = [name.replace("_", " "), "floor", number(loss, 4), _skill(gained), *[""] * 4]
         lines.append(((False, loss, -1), cells))
     header = ["trial", "state", "val. loss", "skill", "vs LSTM", "steps", "params", "time"]
     ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
@@ -132,14 +132,23 @@ def _trial_cells(row: LeaderboardRow) -> list[str]:
     against = row.against_baseline
     return [
         str(row.trial),
-        row.state.replace("_", " "),
+        row.state.replace("early_stopped", "early stop").replace("_", " "),
         number(row.validation_loss, 4),
-        number(row.skill),
-        "-" if against is None or row.trial is None else f"{100 * against:+.1f} %",
+        _skill(row.skill),
+        "-" if against is None or row.trial is None else _change(against),
         str(row.step) if whole else f"{row.step}/{row.max_steps}",
         size(row.parameters),
-        duration(row.seconds),
+        clock(row.seconds),
     ]
+
+
+def _skill(skill: float | None) -> str:
+    return "< -99" if skill is not None and skill < -99 else number(skill)
+
+
+def _change(share: float) -> str:
+    """Return a difference in percent; beyond ten times the loss only that it is so matters."""
+    return f"{100 * share:+.1f} %" if share < 9 else "> 900 %"
 
 
 def _legend(board: Leaderboard) -> str:

@@ -63,6 +63,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def clock(seconds: float) -> str:
+    """Return a time for a narrow column: 1:15 is a minute and a quarter, 2:10:00 are hours."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
 def plural(count: int, noun: str, many: str | None = None) -> str:
     """Return "1 seed", "5 seeds"; thousands are set apart."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
@@ -87,7 +94,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) 
     """
     grid = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*grid, strict=True)]
-    widths[0] = max(8, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    widths[0] = max(6, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
     lines = [
         "  ".join(
             _cell(cell, width, position < words)

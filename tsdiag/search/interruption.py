@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -20,7 +21,9 @@ class Interruption:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # Python lets only the main thread handle signals; a notebook's other threads go without.
+        in_main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
             self._before[number] = signal.signal(number, self._note)
         return self
 

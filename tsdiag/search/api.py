@@ -1,0 +1,27 @@
+"""``tsdiag.search(...)`` in Python: the command without its printing."""
+
+from __future__ import annotations
+
+import os
+
+from tsdiag.search.conduct import SearchResult, conduct, prepare
+from tsdiag.search.spec import find_spec
+from tsdiag.store.database import open_store
+
+DEFAULT_STORAGE = "sqlite:///tsdiag.db"
+
+
+def search(
+    study: str,
+    storage: str | None,
+    trials: int | None,
+    timeout: str | float | None,
+    workers: int,
+    seed: int | None,
+    device: str,
+) -> SearchResult:
+    """Run or resume a study; arguments and errors as ``tsdiag.search`` tells them."""
+    spec = find_spec(study).with_search(trials=trials, timeout=timeout, seed=seed)
+    store = open_store(storage or os.environ.get("TSDIAG_STORAGE") or DEFAULT_STORAGE)
+    dataset = prepare(store, spec)
+    return conduct(store, spec, dataset, workers=workers, device=device)
