@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import tsdiag.search
 from tsdiag.compare.scoring import score_windows
-from tsdiag.config import RunConfig
+from tsdiag.config import GeneratorConfig, RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
-from tsdiag.data.generator import full_ceiling, generate, oracle
+from tsdiag.data.generator import full_ceiling, generate, oracle, solve_shares
 from tsdiag.models import build
 from tsdiag.report.wording import table
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.api import search
 from tsdiag.search.space import baseline_config, default_config
 from tsdiag.search.spec import StudySpec, find_spec
 from tsdiag.training.evaluation import predict
@@ -40,13 +40,16 @@ def main() -> None:
     spec = find_spec("known-ceiling")
     dataset = load_dataset(spec.data)
     ceiling = oracle_accuracy(dataset)
+    shares = solve_shares(spec.data.generate or GeneratorConfig())
     rows = [
-        ("formula", full_ceiling(spec.data.generate)),
+        ("formula", full_ceiling(1 - shares.noise)),
         (f"oracle, {LONG_ROWS:,} rows", long_oracle(spec)),
         (f"oracle, {len(dataset.test):,} test windows", ceiling),
         *(short(spec, dataset) if arguments.short else searched(arguments.storage)),
     ]
-    cells = [[name, f"{100 * share:.2f} %", f"{100 * (share - ceiling):+.2f}"] for name, share in rows]
+    cells = [
+        [name, f"{100 * share:.2f} %", f"{100 * (share - ceiling):+.2f}"] for name, share in rows
+    ]
     print(table(["", "directional accuracy", "points from the oracle"], cells, words=1))
 
 
@@ -54,7 +57,7 @@ def oracle_accuracy(dataset: Dataset) -> float:
     """Return the oracle's share of right directions on the test windows."""
     config = dataset.config.generate
     assert config is not None
-    best = oracle(config, generate(config))[dataset.test.ends.numpy() + 1]
+    best = oracle(config, generate(config))[dataset.test.ends.numpy()]
     moved = dataset.test.moves(torch.arange(len(dataset.test))).numpy()[:, 0, 0]
     return float(np.mean(np.sign(best) == moved))
 
@@ -64,15 +67,18 @@ def long_oracle(spec: StudySpec) -> float:
     assert spec.data.generate is not None
     config = spec.data.generate.model_copy(update={"rows": LONG_ROWS})
     frame = generate(config)
-    moves = np.diff(frame["level"].to_numpy(), prepend=np.nan)
-    best = oracle(config, frame)
-    usable = np.isfinite(best) & np.isfinite(moves)
+    moves = np.diff(frame["level"].to_numpy())
+    best = oracle(config, frame)[:-1]
+    usable = np.isfinite(best)
     return float(np.mean(np.sign(best[usable]) == np.sign(moves[usable])))
 
 
 def short(spec: StudySpec, dataset: Dataset) -> list[tuple[str, float]]:
     """Train the small LSTM and the default transformer once."""
-    models = [("LSTM, one seed", baseline_config(spec)), ("default transformer", default_config(spec))]
+    models = [
+        ("LSTM, one seed", baseline_config(spec)),
+        ("default transformer", default_config(spec)),
+    ]
     return [(name, trained_accuracy(config, dataset)) for name, config in models]
 
 
@@ -90,7 +96,7 @@ def trained_accuracy(config: RunConfig, dataset: Dataset) -> float:
 def searched(storage: str) -> list[tuple[str, float]]:
     """Run or resume the study and return what its verdict says."""
     Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    comparison = tsdiag.search.api.search("known-ceiling", storage).comparison
+    comparison = search("known-ceiling", storage).comparison
     assert comparison is not None
     return [
         (f"{side.label}, mean of {len(side.seeds)} seeds", side.mean.directional_accuracy or 0.0)

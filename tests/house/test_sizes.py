@@ -8,8 +8,9 @@ from statistics import median
 
 FILE_CEILING, FILE_MEDIAN, FUNCTION_MEDIAN = 400, 130, 12
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
-# These list what a folder offers; the others stay empty, so that importing a part is cheap.
-REGISTRIES = {"tsdiag/__init__.py", "tsdiag/models/__init__.py"}
+# Registries list what a folder offers, and `tsdiag.search` is a function of the public surface too;
+# the others stay empty, so that importing a part is cheap.
+WITH_CONTENT = {"tsdiag/__init__.py", "tsdiag/models/__init__.py", "tsdiag/search/__init__.py"}
 
 
 def functions(sources):
@@ -51,7 +52,7 @@ def test_packages_load_nothing_by_themselves(package):
         source.name
         for source in package
         if source.name.endswith("/__init__.py")
-        and source.name not in REGISTRIES
+        and source.name not in WITH_CONTENT
         and any(not isinstance(node, ast.Expr) for node in source.tree.body)
     ]
     assert busy == []

@@ -20,7 +20,8 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     place = tmp_path_factory.mktemp("series")
     time = pd.date_range("2024-01-01", periods=ROWS, freq="h")
-    load = 50 + np.cumsum(rng.standard_normal((ROWS, 2)), axis=0) + 5 * np.sin(time.hour)[:, None]
+    daily = 5 * np.sin(np.arange(ROWS) * 2 * np.pi / 24)
+    load = 50 + np.cumsum(rng.standard_normal((ROWS, 2)), axis=0) + daily[:, None]
     frame = pd.DataFrame(load, columns=["a", "b"]).assign(c=rng.standard_normal(ROWS), time=time)
     frame.loc[[40, 41, 120], "a"] = np.nan
     frame.to_csv(place / "rows.csv", index=False)

@@ -49,8 +49,9 @@ def _application(url: str) -> WSGIApplication:
     from tsdiag.search.storage import artifact_store, open_storage
     from tsdiag.store.database import open_store
 
-    # Read-only: a mistyped database is an error here, not an empty new one.
-    store = open_store(url, read_only=True)
+    # Read-only first: a mistyped database is an error then, not an empty new one.
+    open_store(url, read_only=True)
+    store = open_store(url)
     storage = open_storage(store)
     if not storage.get_all_studies():
         raise UsageError(

@@ -13,12 +13,12 @@ DEFAULT_STORAGE = "sqlite:///tsdiag.db"
 
 def search(
     study: str,
-    storage: str | None,
-    trials: int | None,
-    timeout: str | float | None,
-    workers: int,
-    seed: int | None,
-    device: str,
+    storage: str | None = None,
+    trials: int | None = None,
+    timeout: str | float | None = None,
+    workers: int = 0,
+    seed: int | None = None,
+    device: str = "auto",
 ) -> SearchResult:
     """Run or resume a study; arguments and errors as ``tsdiag.search`` tells them."""
     spec = find_spec(study).with_search(trials=trials, timeout=timeout, seed=seed)
