@@ -204,7 +204,9 @@ def explain_validation(asked: str, error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "(whole)"
         found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
-        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{found}")
+        unknown = item["type"] == "extra_forbidden"
+        told = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {told}{found}")
     return f"{asked}: " + "; ".join(lines)
 
 

@@ -26,6 +26,7 @@ def compare(
     from tsdiag.search.spec import StudySpec
     from tsdiag.store.database import open_store
 
+    open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
     store = open_store(storage)
     spec = StudySpec.model_validate(chosen_study(store, name).spec)
     from tsdiag.search.conduct import conclude

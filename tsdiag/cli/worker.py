@@ -43,7 +43,8 @@ def worker(
     from tsdiag.store.studies import load_study
 
     torch.set_num_threads(1)
-    store = open_store(storage, read_only=False)
+    open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
+    store = open_store(storage)
     timeout = load_study(store, name).spec["search"].get("timeout")
     if math.isinf(deadline) and timeout:
         deadline = time.time() + timeout

@@ -36,13 +36,13 @@ class Proposal:
     comment: str
 
 
-def propose(frame: pandas.DataFrame, target: str) -> list[Proposal]:
-    """Guess the [data] section from the rows.
+def propose(frame: pandas.DataFrame, target: str, source: str = "the table") -> list[Proposal]:
+    """Guess the [data] section from the rows; ``source`` names them in messages.
 
     Raises:
         DataError: no column has the target's name, or its cells are not numbers.
     """
-    table = Table(frame.set_axis([str(name) for name in frame.columns], axis=1), "the table")
+    table = Table(frame.set_axis([str(name) for name in frame.columns], axis=1), source)
     names = [str(name) for name in table.frame.columns]
     require_column(target, names, "--target", table.source)
     time = find_time(table)

@@ -4,8 +4,8 @@ The founding question (Data Science Stack Exchange 124488) gives its widths: Con
 256 (kernel 3, relu, batch norm), BiLSTM 256, 128, 64, dropout .3, Dense 64 (elu, L1/L2), batch
 norm, Dense 1. So each convolution doubles the width and each BiLSTM halves it.
 It leaves open, and here is chosen: one batch norm after the convolutions, valid padding, dropout
-after each BiLSTM and after the dense layer's input alone as in Keras tutorials, L1 = 1e-5 and
-L2 = 1e-4 (the example in Keras's manual), Adam at 1e-3.
+after each BiLSTM, L1 = 1e-5 and L2 = 1e-4 (the example in Keras's manual; its string "l1_l2" means
+0.01, which outweighs a standardised loss several times), Adam at a constant 1e-3.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LstmConfig(ModelConfig):
     conv_channels: int = Field(32, ge=1, description="of the first convolution; each next doubles")
     conv_kernel: int = Field(3, ge=1, description="rows")
     pool: int = Field(4, ge=1, description="rows per step of the LSTM, by maximum; 1 = no pooling")
-    batch_norm: bool = True
+    batch_norm: bool = False
     batch_norm_momentum: float = Field(0.1, gt=0, le=1, description="share of the newest batch")
     lstm_layers: int = Field(1, ge=1)
     lstm_units: int = Field(32, ge=1, description="of the first BiLSTM, each way; each next halves")
@@ -147,6 +147,7 @@ FOUNDING: dict[str, Any] = {
     "model.conv_layers": 2,
     "model.conv_channels": 128,
     "model.pool": 1,
+    "model.batch_norm": True,
     "model.batch_norm_momentum": 0.01,
     "model.lstm_layers": 3,
     "model.lstm_units": 256,
@@ -161,8 +162,9 @@ FOUNDING: dict[str, Any] = {
     "optimizer.schedule": "constant",
     "optimizer.clip_norm": 0.0,
 }
-# On the generated series (macd), 600 steps: 85 % at this rate, 80 % at a third of it.
-SMALL: dict[str, Any] = {"optimizer.lr": 3e-3}
+# The defaults above are its sizes. After 600 steps, validation loss on beijing33 and the generated
+# series (macd): .49 and .19 at this rate, .52 and .21 at half of it; with batch norm .53 and .20.
+SMALL: dict[str, Any] = {"optimizer.lr": 6e-3}
 
 
 def suggest(trial: Suggest, base: RunConfig) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def _spec_for(data: str, targets: list[str], query: str | None) -> StudySpec:
     is_url = "://" in data
     source = {"url": data, "query": query} if is_url else {"path": str(Path(data).resolve())}
     table = read_table(DataConfig.model_validate(source))
-    proposals = {proposal.key: proposal.value for proposal in propose(table.frame, targets[0])}
+    proposals = {
+        proposal.key: proposal.value for proposal in propose(table.frame, targets[0], table.source)
+    }
     proposals |= {**source, "target": targets[0] if len(targets) == 1 else targets}
     name = "query" if is_url else Path(data).stem
     return parse_spec({"study": {"name": name}, "data": proposals}, Path("study.toml"))
