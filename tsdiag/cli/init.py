@@ -64,7 +64,7 @@ def _describe(
 
     table = read_table(_source(data, query))
     frame = table.frame if time is None else _only_time(table, time)
-    proposals = propose(frame, target)
+    proposals = propose(frame, target, table.source)
     text = write_study(name or _name_after(data), _reference(data, query, out), proposals)
     # What is written must be what `search` reads; its own checks say so before the file exists.
     parse_spec(tomllib.loads(text), out)

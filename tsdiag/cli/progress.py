@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Between two plain lines [s]: a log of ten minutes stays readable.
 _PLAIN_EVERY = 10.0
+_UNENDED = ("running", "interrupted")
 
 
 class Progress:
@@ -78,7 +79,7 @@ def _baseline(snapshot: Snapshot) -> str:
 def _trials(snapshot: Snapshot) -> str:
     rows = [row for row in snapshot.rows if row.role == "trial"]
     running = [row for row in rows if row.state == "running"]
-    ended = [row for row in rows if row.state not in ("running", "interrupted")]
+    ended = [row for row in rows if row.state not in _UNENDED]
     words = [f"{len(ended)} of {snapshot.spec.search.trials} done"]
     for state in ("pruned", "diverged", "infeasible", "failed"):
         count = sum(row.state == state for row in ended)
@@ -102,7 +103,7 @@ def _best(snapshot: Snapshot) -> str:
 
 def _finals(snapshot: Snapshot) -> str:
     rows = [row for row in snapshot.rows if row.role == "final"]
-    ended = sum(row.state not in ("running", "interrupted") for row in rows)
+    ended = sum(row.state not in _UNENDED for row in rows)
     running = [
         f"{row.label} seed {row.seed} {_step(row)}" for row in rows if row.state == "running"
     ]
@@ -110,11 +111,26 @@ def _finals(snapshot: Snapshot) -> str:
 
 
 def _time(snapshot: Snapshot) -> str:
-    now = time.time()
-    words = f"{duration(now - snapshot.started)} gone"
-    if not math.isinf(snapshot.deadline):
-        words += f", at most {duration(max(0.0, snapshot.deadline - now))} left"
-    return words
+    left = snapshot.deadline - time.time()
+    words = f"{duration(time.time() - snapshot.started)} gone"
+    if (estimate := _estimate(snapshot)) is not None:
+        words += f", about {duration(min(estimate, max(left, 0.0)))} to go"
+    return words if math.isinf(left) else f"{words}, at most {duration(max(left, 0.0))}"
+
+
+def _estimate(snapshot: Snapshot) -> float | None:
+    """Return the seconds left at the pace of the trials that have ended, or None before any."""
+    from tsdiag.compare.finals import FINALISTS
+    from tsdiag.search.budget import final_seconds
+
+    search, rows = snapshot.spec.search, snapshot.rows
+    ended = [row.seconds for row in rows if row.role == "trial" and row.state not in _UNENDED]
+    if not ended:
+        return None
+    trials = max(0, search.trials - len(ended)) * sum(ended) / len(ended) / snapshot.workers
+    done = sum(row.role == "final" and row.state not in _UNENDED for row in rows)
+    share = 1 - done / (search.final_seeds * (1 + FINALISTS))
+    return trials + max(share, 0.0) * final_seconds(rows, search.final_seeds, snapshot.workers)
 
 
 def _step(row: RunRow) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from typing import Any
 
 import torch
+
+from tsdiag import __version__
+from tsdiag.errors import ConfigError
 
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Return versions, processor, threads and device as JSON values."""
     return {
-        "tsdiag": version("tsdiag"),
+        "tsdiag": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -27,10 +29,10 @@ def choose_device(asked: str) -> torch.device:
     """Return the device for "auto", "cpu" or "cuda".
 
     Raises:
-        ConfigError: a GPU was asked for and there is none.
+        ConfigError: another word, or a GPU was asked for and there is none.
     """
-    from tsdiag.errors import ConfigError
-
+    if asked not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f'--device "{asked}" is not known; take one of: auto, cpu, cuda')
     if asked == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -14,7 +15,8 @@ from torch import nn
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset
 from tsdiag.diagnostics.signals import Trace
-from tsdiag.models import build, count_parameters
+from tsdiag.errors import StoreError
+from tsdiag.models import build
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes, remove_bytes, write_bytes
 from tsdiag.runs.environment import describe
 from tsdiag.runs.recorder import Recorder
@@ -56,7 +58,11 @@ class Done:
 
 
 class Execution:
-    """One run from its row in the store to its end."""
+    """One run from its row in the store to its end.
+
+    A run that continues another one takes over its checkpoint. Where there is none that fits, it
+    begins anew and says so in its reason: being determined by its configuration, it ends the same.
+    """
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class Execution:
         self.device = device
         self.id = uuid4().hex
         self._checkpoint: str | None = None
+        self._remark = ""
         self._recorder = Recorder()
         self._saved = self._began = time.monotonic()
         self._cpu = time.process_time()
@@ -84,48 +91,77 @@ class Execution:
         observers: Sequence[Observer] = (),
         on_resume: Callable[[Trace], None] | None = None,
     ) -> Done:
-        """Train to an end and store it; an exception is stored as state "failed" and raised on.
+        """Train to an end and store it; an exception is stored too, and raised on.
 
         Dropout draws from torch's default generator, since its kernels accept no other: the run
         forks and seeds it, so nothing outside is disturbed. ``on_resume`` is shown what the run
         that this one continues had measured.
         """
-        config = self.request.config
-        generator = torch.Generator().manual_seed(config.seed)
-        model = build(config, shapes_of(self.dataset), generator).to(self.device)
         self._create_row()
         try:
             with torch.random.fork_rng(devices=self._cuda_devices()):
-                torch.manual_seed(config.seed + _DROPOUT_STREAM)
-                training = self._prepare(model, observers, on_resume)
+                training = self._prepare(observers, on_resume)
                 ending = training.run(lambda moment: self._after_step(training, moment, stop))
                 return self._finish(training, ending)
         except BaseException as error:
-            self._update(state="failed", reason=f"{type(error).__name__}: {error}"[:2000])
+            self._break_off(error)
             raise
 
     def _prepare(
-        self,
-        model: nn.Module,
-        observers: Sequence[Observer],
-        on_resume: Callable[[Trace], None] | None,
+        self, observers: Sequence[Observer], on_resume: Callable[[Trace], None] | None
     ) -> Training:
-        training = Training(
+        training = self._begin(observers)
+        parameters = sum(p.numel() for p in training.model.parameters())
+        self._update(parameters=parameters)
+        parent = get_run(self.store, self.request.parent) if self.request.parent else None
+        if parent is None or parent.checkpoint is None:
+            return training
+        try:
+            trace = self._resume(training, parent, parent.checkpoint)
+        except StoreError as error:
+            self._remark = f"; begun anew: {error}"
+            return self._begin(observers)
+        self._take_over(parent, trace, training.progress.step)
+        if on_resume is not None:
+            on_resume(trace)
+        return training
+
+    def _begin(self, observers: Sequence[Observer]) -> Training:
+        config = self.request.config
+        generator = torch.Generator().manual_seed(config.seed)
+        model = build(config, shapes_of(self.dataset), generator).to(self.device)
+        # Not torch.manual_seed: it would reach the generators of GPUs that this run does not use.
+        torch.default_generator.manual_seed(config.seed + _DROPOUT_STREAM)
+        for device in self._cuda_devices():
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(config.seed + _DROPOUT_STREAM)
+        return Training(
             model,
             self.dataset.train.to(self.device),
             self.dataset.validation.to(self.device),
-            self.request.config,
+            config,
             (self._recorder, *observers),
         )
-        parent = get_run(self.store, self.request.parent) if self.request.parent else None
-        if parent is not None and parent.checkpoint is not None:
-            training.resume(read_bytes(self.artifacts, parent.checkpoint))
-            trace = load_trace(self.store, parent.id).until(training.progress.step)
-            append_curves(self.store, self.id, list(trace.signals))
-            if on_resume is not None:
-                on_resume(trace)
-            self._before = (parent.seconds, parent.cpu_seconds)
-        return training
+
+    def _resume(self, training: Training, parent: RunRow, checkpoint: str) -> Trace:
+        """Bring the training to where the parent's checkpoint was taken; return what led there."""
+        if parent.config != self.request.config.to_json():
+            raise StoreError(f"run {parent.id} had another configuration")
+        training.resume(read_bytes(self.artifacts, checkpoint))
+        return load_trace(self.store, parent.id).until(training.progress.step)
+
+    def _take_over(self, parent: RunRow, trace: Trace, step: int) -> None:
+        append_curves(self.store, self.id, list(trace.signals))
+        self._before = (parent.seconds, parent.cpu_seconds)
+        # Should this run die before its first own checkpoint, the next one finds the parent's.
+        self._checkpoint = parent.checkpoint
+        self._update(
+            checkpoint=parent.checkpoint,
+            step=step,
+            validation_loss=parent.validation_loss,
+            last_validation_loss=parent.last_validation_loss,
+        )
+        update_run(self.store, parent.id, checkpoint=None)
 
     def _after_step(self, training: Training, moment: Moment, stop: Stop) -> str | None:
         if (state := stop(moment)) is not None:
@@ -137,12 +173,14 @@ class Execution:
                 validation_loss=moment.best_validation_loss,
                 last_validation_loss=moment.validation_loss,
             )
-            if time.monotonic() - self._saved > CHECKPOINT_EVERY:
-                self._save(training)
+        if time.monotonic() - self._saved > CHECKPOINT_EVERY:
+            self._save(training)
         return None
 
     def _save(self, training: Training) -> None:
         """Write the new checkpoint, name it in the row, then remove the one before."""
+        # Curves first: they must reach as far as the checkpoint that a resumed run begins with.
+        self._flush()
         old, name = self._checkpoint, f"{self.id}-{training.progress.step}.checkpoint"
         self._checkpoint = write_bytes(self.artifacts, name, training.checkpoint())
         self._update(checkpoint=name, step=training.progress.step)
@@ -151,28 +189,27 @@ class Execution:
         self._saved = time.monotonic()
 
     def _finish(self, training: Training, ending: Ending) -> Done:
-        self._flush()
-        if ending.state == "interrupted":
-            self._save(training)
+        interrupted = ending.state == "interrupted"
+        self._save(training) if interrupted else self._flush()
         progress, weights = ending.progress, None
         if progress.best_weights:
             training.model.load_state_dict(progress.best_weights)
         if ending.state in FINISHED:
             trained = pack_trained(training.model, self.request.config, self.dataset)
             weights = write_bytes(self.artifacts, f"{self.id}.safetensors", trained)
-        if ending.state != "interrupted":
-            remove_bytes(self.artifacts, self._checkpoint)
-            self._checkpoint = None
         self._update(
             state=ending.state,
-            reason=ending.reason,
+            reason=ending.reason + self._remark,
             step=progress.step,
             validation_loss=_finite(progress.best_validation_loss),
             last_validation_loss=_finite(progress.last_validation_loss),
             weights=weights,
-            checkpoint=self._checkpoint,
+            checkpoint=self._checkpoint if interrupted else None,
             finished=datetime.now(UTC),
         )
+        # After the row has let go of it, or a crash in between would leave a name without a file.
+        if not interrupted:
+            remove_bytes(self.artifacts, self._checkpoint)
         return Done(get_run(self.store, self.id), self.request.config, training.model)
 
     def _create_row(self) -> None:
@@ -186,13 +223,25 @@ class Execution:
             seed=request.config.seed,
             config=request.config.to_json(),
             max_steps=request.config.training.max_steps,
-            parameters=count_parameters(request.config, shapes_of(self.dataset)),
             environment=describe(self.device),
             parent=request.parent,
             started=now,
             updated=now,
         )
         create_run(self.store, row)
+
+    def _break_off(self, error: BaseException) -> None:
+        """Store how an exception ended the run: a person's Ctrl-C leaves it to be resumed."""
+        failed = isinstance(error, Exception)
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        # The error itself matters more than that the store, too, is out of reach.
+        with suppress(StoreError):
+            self._flush()
+        with suppress(StoreError):
+            state, checkpoint = ("failed", None) if failed else ("interrupted", self._checkpoint)
+            self._update(state=state, reason=reason, checkpoint=checkpoint)
+            if failed:
+                remove_bytes(self.artifacts, self._checkpoint)
 
     def _flush(self) -> None:
         append_curves(self.store, self.id, self._recorder.take())

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset
 from tsdiag.data.scaling import Scaler
+from tsdiag.errors import ConfigError, StoreError
 from tsdiag.models import Shapes, build, complete
+from tsdiag.store.urls import redact
 from tsdiag.training.checkpoint import pack, unpack
 
 
@@ -35,9 +37,11 @@ def shapes_of(dataset: Dataset) -> Shapes:
 
 
 def pack_trained(model: nn.Module, config: RunConfig, dataset: Dataset) -> bytes:
-    """Return a safetensors file with everything but the data."""
+    """Return a safetensors file with everything but the data, and without the data's password."""
+    data = config.data
+    public = data.model_copy(update={"url": None if data.url is None else redact(data.url)})
     facts: dict[str, Any] = {
-        "config": config.to_json(),
+        "config": config.model_copy(update={"data": public}).to_json(),
         "shapes": vars(shapes_of(dataset)),
         "channels": dataset.series.channels,
         "targets": dataset.series.targets,
@@ -48,8 +52,22 @@ def pack_trained(model: nn.Module, config: RunConfig, dataset: Dataset) -> bytes
 
 
 def unpack_trained(data: bytes) -> Trained:
-    """Rebuild the model; raises ``StoreError`` where the bytes are damaged."""
+    """Rebuild the model, in evaluation mode.
+
+    Raises:
+        StoreError: the bytes are damaged, or not those of a trained model.
+    """
     tensors, facts = unpack(data)
+    try:
+        return _rebuild(tensors, facts)
+    except (ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"load a trained model: the file does not hold one that this version knows ({error}); "
+            "take the version that wrote it, or run the trial again"
+        ) from error
+
+
+def _rebuild(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
     config = complete(RunConfig.from_json(facts["config"]))
     shapes = Shapes(**facts["shapes"])
     model = build(config, shapes, torch.Generator().manual_seed(config.seed))

@@ -90,8 +90,9 @@ class Crew:
         return Member(place, process, stderr)
 
     def _part_from(self, member: Member, code: int) -> None:
-        member.stderr.seek(0)
-        told = member.stderr.read().decode(errors="replace").strip()
+        with member.stderr as stderr:
+            stderr.seek(0)
+            told = stderr.read().decode(errors="replace").strip()
         if told:
             self.complaints.append(told)
         if code < 0 and not self._stopping and self._restarts < _RESTARTS:

@@ -8,12 +8,13 @@ queued that resumes from its newest checkpoint. Whoever asks next does this firs
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tsdiag.search.outcome import tell_outcome
-from tsdiag.search.space import ENQUEUED
+from tsdiag.search.space import ENQUEUED, ORIGIN
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
@@ -53,9 +54,16 @@ class TrialQueue:
         return renew(self._store, self._key(number), self._owner, LEASE)
 
     def finish(self, number: int, row: RunRow) -> None:
-        """Tell Optuna how a trial ended, once, and give its lease back."""
-        tell_outcome(self.study, number, row)
-        release(self._store, self._key(number), self._owner)
+        """Tell Optuna how a trial ended, once, and give its lease back.
+
+        Where another worker has taken the trial for dead, its successor's result is the one that
+        counts, and this run is one that was cut short.
+        """
+        if self.keep(number):
+            tell_outcome(self.study, number, row)
+            release(self._store, self._key(number), self._owner)
+        else:
+            update_run(self._store, row.id, state="interrupted", reason="taken over by another")
 
     def hand_back(self, number: int) -> None:
         """Queue an interrupted trial again, for this or any other worker to resume."""
@@ -74,16 +82,19 @@ class TrialQueue:
             trials = _counted(self._reaped())
         return sum(not trial.state.is_finished() for trial in trials)
 
-    def enqueue(self, configurations: list[dict[str, object]]) -> None:
-        """Queue configurations to try first; those that were queued before are left alone."""
+    def enqueue(self, configurations: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        """Queue configurations to try first; those that were queued before are left alone.
+
+        Each is what the study file says, by path, and the parameters that Optuna can hold of it.
+        """
         with self._alone():
             known = [
                 trial.user_attrs.get(ENQUEUED) for trial in self.study.get_trials(deepcopy=False)
             ]
-            for paths in configurations:
+            for paths, parameters in configurations:
                 if paths not in known:
-                    # The parameters are resolved when the trial starts (search/space.py).
-                    self.study.enqueue_trial({}, user_attrs={ENQUEUED: paths})
+                    known.append(paths)
+                    self.study.enqueue_trial(parameters, user_attrs={ENQUEUED: paths})
 
     def _reaped(self) -> list[FrozenTrial]:
         trials = self.study.get_trials(deepcopy=False)
@@ -114,7 +125,11 @@ class TrialQueue:
         resumed = {t.user_attrs.get(RESUMES) for t in self.study.get_trials(deepcopy=False)}
         if trial.number not in resumed:
             run = self._run(trial.number)
-            lineage = {RESUMES: trial.number, PARENT_RUN: run.id if run else None}
+            lineage = {
+                RESUMES: trial.number,
+                ORIGIN: trial.user_attrs.get(ORIGIN, trial.number),
+                PARENT_RUN: run.id if run else None,
+            }
             self.study.enqueue_trial(dict(trial.params), user_attrs={**trial.user_attrs, **lineage})
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 

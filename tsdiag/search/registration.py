@@ -6,14 +6,21 @@ import optuna
 
 from tsdiag.config import flatten
 from tsdiag.data.dataset import Dataset
-from tsdiag.errors import ConfigError
+from tsdiag.errors import ConfigError, DataError
+from tsdiag.models import count_parameters
+from tsdiag.runs.weights import shapes_of
 from tsdiag.search.pruner import build_pruner
 from tsdiag.search.queue import TrialQueue
 from tsdiag.search.sampler import build_sampler
-from tsdiag.search.space import baseline_config, default_config
+from tsdiag.search.space import (
+    baseline_config,
+    check_space,
+    default_config,
+    enqueued_parameters,
+)
 from tsdiag.search.spec import StudySpec
 from tsdiag.store.database import Store
-from tsdiag.store.studies import find_study, save_study, set_attribute, set_study
+from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute, set_study
 
 # What may differ between two searches of one study: how long, how surely, and how to choose.
 _FREE = ("search.", "enqueue", "study.")
@@ -26,14 +33,13 @@ def register(
 
     Raises:
         ConfigError: it exists with other settings, or one of its configurations cannot be built.
+        DataError: it exists with other data.
     """
-    baseline_config(spec)
-    default_config(spec)
-    for paths in spec.enqueue:
-        default_config(spec, paths)
+    _check_buildable(spec, dataset)
     known = find_study(store, spec.name)
     if known is not None:
         _refuse_changes(known.spec, spec, store.url)
+        refuse_other_data(dataset, known)
     save_study(store, spec.name, spec.model_dump(mode="json"))
     set_study(store, spec.name, summary=dataset.summary.model_dump(mode="json"))
     if known is None or "digest" not in known.attributes:
@@ -41,7 +47,7 @@ def register(
     for role in ("baseline", "trial"):
         queue = open_queue(store, storage, spec, role, 0)
         if role == "trial":
-            queue.enqueue([dict(paths) for paths in spec.enqueue])
+            queue.enqueue([(dict(p), enqueued_parameters(spec, p)) for p in spec.enqueue])
 
 
 def open_queue(
@@ -59,6 +65,29 @@ def open_queue(
     drawn = len(study.get_trials(deepcopy=False))
     study.sampler = build_sampler(spec.search.sampler, spec.search.seed, worker, drawn)
     return TrialQueue(store, study, spec.name, role)
+
+
+def refuse_other_data(dataset: Dataset, study: StudyRow) -> None:
+    """Compare the data with those that the study began with.
+
+    Raises:
+        DataError: they have changed.
+    """
+    digest = study.attributes.get("digest")
+    if digest is not None and digest != dataset.digest:
+        raise DataError(
+            f'study "{study.name}": its data have changed since it began '
+            f"({dataset.series.source}), so new trials could not be compared with the old; "
+            "restore the data or name a new study"
+        )
+
+
+def _check_buildable(spec: StudySpec, dataset: Dataset) -> None:
+    """Check the space, and build on paper what the study names by itself."""
+    check_space(spec)
+    named = [default_config(spec, paths) for paths in ({}, *spec.enqueue)]
+    for config in (baseline_config(spec), *named):
+        count_parameters(config, shapes_of(dataset))
 
 
 def _refuse_changes(old: dict[str, object], spec: StudySpec, url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +16,15 @@ from optuna.distributions import (
 )
 
 from tsdiag.config import ModelConfig, RunConfig
-from tsdiag.models import architecture, complete, imply, preset
-from tsdiag.search.spec import Choice, Range, StudySpec
+from tsdiag.errors import ConfigError
+from tsdiag.models import architecture, imply, preset
+from tsdiag.search.spec import SEARCHABLE, Choice, Range, StudySpec
 
 KIND = "transformer"
 # Optuna's fixed parameters of a waiting trial; what does not fit its range travels as an attribute.
 ENQUEUED = "tsdiag:enqueued"
+# The number under which a trial was first asked, kept through all its successors.
+ORIGIN = "tsdiag:origin"
 
 
 class StudySpace:
@@ -28,7 +32,7 @@ class StudySpace:
 
     def __init__(
         self,
-        trial: optuna.Trial,
+        trial: optuna.trial.BaseTrial,
         space: Mapping[str, Choice],
         wanted: Mapping[str, Any] | None = None,
     ) -> None:
@@ -90,7 +94,7 @@ def default_config(spec: StudySpec, given: Mapping[str, Any] | None = None) -> R
         ConfigError: a path is unknown or a value does not fit.
     """
     fixed = {path: choice for path, choice in spec.space.items() if distribution_of(choice) is None}
-    bare = complete(_bare(spec, KIND))
+    bare = preset(_bare(spec, KIND), KIND, "default")
     return bare.edits(imply(bare, {**fixed, **(given or {})}))
 
 
@@ -102,6 +106,34 @@ def baseline_config(spec: StudySpec) -> RunConfig:
     """
     kind = spec.baseline.model
     return preset(_bare(spec, kind), kind, spec.baseline.preset)
+
+
+def check_space(spec: StudySpec) -> None:
+    """Try every value of a list, and the ends and an inner point of every range, by itself.
+
+    Raises:
+        ConfigError: a path is unknown or a value does not fit it.
+    """
+    for path, choice in spec.space.items():
+        for value in _examples(choice):
+            try:
+                default_config(spec, {path: value})
+            except ConfigError as error:
+                shown = choice.model_dump(exclude_none=True) if isinstance(choice, Range) else value
+                raise ConfigError(f'[space] "{path}" = {shown}: {error}') from error
+
+
+def enqueued_parameters(spec: StudySpec, paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Optuna's parameters of a configuration to try first: all that its ranges can hold.
+
+    Told with them, a sampler learns from the trial like from any other.
+    """
+    base = default_config(spec, paths)
+    wanted = base.paths()
+    trial = optuna.trial.FixedTrial({path: _encoded(value) for path, value in wanted.items()})
+    space = StudySpace(trial, spec.space, wanted)
+    space.rest(architecture(base.model.kind).suggest(space, base))
+    return trial.params
 
 
 def resolve(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
@@ -118,7 +150,7 @@ def resolve(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
 def resolve_baseline(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
     """Return the configuration of a baseline's trial: the preset first, then its own space."""
     base = baseline_config(spec)
-    if trial.number == 0 or not spec.baseline.tune:
+    if trial.user_attrs.get(ORIGIN, trial.number) == 0 or not spec.baseline.tune:
         return base
     return base.edits(architecture(base.model.kind).suggest(StudySpace(trial, {}), base))
 
@@ -132,7 +164,7 @@ def _bare(spec: StudySpec, kind: str) -> RunConfig:
     )
 
 
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:
     match distribution:
         case IntDistribution(low=low, high=high, log=log, step=step):
             return trial.suggest_int(name, low, high, log=log, step=step)
@@ -141,6 +173,16 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
         case CategoricalDistribution(choices=choices):
             return trial.suggest_categorical(name, choices)
     raise TypeError(f"no such distribution: {distribution!r}")
+
+
+def _examples(choice: Choice) -> Sequence[Any]:
+    """Return values that a choice can take, among them one that only a real number can be."""
+    match distribution_of(choice):
+        case IntDistribution() | FloatDistribution(step=float()) as grid:
+            return [grid.low, grid.high]
+        case FloatDistribution(low=low, high=high):
+            return [low, high, low + (high - low) / math.e]
+    return choice if isinstance(choice, tuple) else [choice]
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import optuna
 from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.diagnostics.signals import Trace
 from tsdiag.search.interruption import Interruption
+from tsdiag.search.pruner import MAX_STEPS
 from tsdiag.search.queue import LEASE, TrialQueue
 from tsdiag.training.observer import Moment
 
@@ -36,6 +38,9 @@ class Watch:
             return "interrupted"
         if moment.evaluated_step == moment.step:
             self.trial.report(moment.validation_loss, moment.step)
+            # It has gone its whole way: to prune or to cut it now would only hide its result.
+            if moment.step >= self.trial.user_attrs.get(MAX_STEPS, math.inf):
+                return None
             if self.prune and self.trial.should_prune():
                 return "pruned"
         return "timed_out" if now > self.deadline else None
@@ -45,7 +50,8 @@ class Watch:
         signal = trace.signal("validation_loss")
         if signal is not None:
             for step, value in zip(signal.steps, signal.values, strict=True):
-                self.trial.report(float(value), int(step))
+                if step > 0:  # before the first update nothing is asked, so nothing was reported
+                    self.trial.report(float(value), int(step))
 
     def _is_lost(self, now: float) -> bool:
         if now - self._renewed > _RENEW_EVERY:

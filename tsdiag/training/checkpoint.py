@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass, field
+import zlib
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Progress:
 
 
 def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> bytes:
-    """Return model, optimizer, progress and torch's random state as bytes."""
+    """Return model, optimizer, progress and torch's random states as bytes."""
     slots = optimizer.state_dict()
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in progress.best_weights.items()}
@@ -38,9 +39,8 @@ def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Prog
         for slot, value in state.items()
         if value is not None
     }
-    tensors["rng"] = torch.get_rng_state()
-    facts = asdict(progress)
-    del facts["best_weights"]
+    tensors |= _random_states(model)
+    facts = {name: value for name, value in vars(progress).items() if name != "best_weights"}
     return pack(tensors, {"progress": facts, "groups": slots["param_groups"]})
 
 
@@ -58,7 +58,7 @@ def restore_checkpoint(data: bytes, model: nn.Module, optimizer: optim.Optimizer
             number, slot = name.split(".", 1)
             state.setdefault(int(number), {})[slot] = value
         optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
-        torch.set_rng_state(tensors["rng"])
+        _set_random_states(model, tensors)
         return Progress(**facts["progress"], best_weights=_below(tensors, "best."))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(
@@ -70,7 +70,8 @@ def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     """Return a safetensors file with JSON facts in its header."""
     # Separate memory for each tensor, which safetensors insists on; and a copy on the CPU.
     separate = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    return save(separate, metadata={"tsdiag": json.dumps(facts)})
+    text = json.dumps(facts)
+    return save(separate, metadata={"tsdiag": text, "crc32": str(_checksum(separate, text))})
 
 
 def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -81,13 +82,41 @@ def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         (length,) = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8 : 8 + length])
-        return load(data), json.loads(header["__metadata__"]["tsdiag"])
+        header = json.loads(data[8 : 8 + length])["__metadata__"]
+        tensors = load(data)
+        if int(header["crc32"]) != _checksum(tensors, header["tsdiag"]):
+            raise ValueError("its checksum does not fit its content")
+        return tensors, json.loads(header["tsdiag"])
     except (struct.error, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise StoreError(
             f"read a weights file of {len(data)} bytes: it is damaged or not one of tsdiag's "
             f"({error}); restore it from a copy, or run the trial again"
         ) from error
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> int:
+    """Return one number over all that is in a file: safetensors itself checks sizes only."""
+    found = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, found)
+    return found
+
+
+def _random_states(model: nn.Module) -> dict[str, Tensor]:
+    """Return the states that dropout draws from: on a GPU, the GPU's own."""
+    device = next(model.parameters()).device
+    states = {"rng.cpu": torch.get_rng_state()}
+    return states | (
+        {"rng.cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    )
+
+
+def _set_random_states(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    device = next(model.parameters()).device
+    torch.set_rng_state(tensors["rng.cpu"])
+    if device.type == "cuda" and "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -29,9 +29,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def predict(model: nn.Module, windows: Windows, batch_size: int = EVALUATION_BATCH) -> Tensor:
     """Return predictions "window horizon target" in standardised units, on the CPU."""
     with evaluating(model):
-        parts = [
-            model(windows.batch(index)[0]).cpu() for index in _batches(len(windows), batch_size)
-        ]
+        parts = [model(windows.inputs_at(index)).cpu() for index in _batches(windows, batch_size)]
     return torch.cat(parts)
 
 
@@ -39,7 +37,7 @@ def evaluate(model: nn.Module, windows: Windows, batch_size: int = EVALUATION_BA
     """Return the mean squared error over all windows, in standardised units."""
     total, count = 0.0, 0
     with evaluating(model):
-        for index in _batches(len(windows), batch_size):
+        for index in _batches(windows, batch_size):
             inputs, targets = windows.batch(index)
             errors = (model(inputs) - targets).double().square()
             total += float(errors.sum())
@@ -47,5 +45,5 @@ def evaluate(model: nn.Module, windows: Windows, batch_size: int = EVALUATION_BA
     return total / count
 
 
-def _batches(count: int, size: int) -> list[Tensor]:
-    return list(torch.split(torch.arange(count), size))
+def _batches(windows: Windows, size: int) -> list[Tensor]:
+    return list(torch.split(torch.arange(len(windows), device=windows.ends.device), size))

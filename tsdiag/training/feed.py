@@ -39,7 +39,7 @@ class Feed:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return inputs "batch time channel" and targets "batch horizon target" of a step."""
-        return self.windows.batch(self.indices(step))
+        return self.windows.batch(self.indices(step).to(self.windows.ends.device))
 
     def _shuffled(self, epoch: int) -> Tensor:
         generator = np.random.default_rng([_ORDER_STREAM, self._seed, epoch])

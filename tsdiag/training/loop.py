@@ -64,24 +64,28 @@ class Training:
     def resume(self, data: bytes) -> None:
         """Go on where a checkpoint was taken; raises what ``restore_checkpoint`` raises."""
         self.progress = restore_checkpoint(data, self.model, self.optimizer)
-        self.moment.step = self.progress.step
-        self.moment.best_validation_loss = self.progress.best_validation_loss
+        moment, progress = self.moment, self.progress
+        moment.step = progress.step
+        moment.evaluated_step = progress.step - progress.step % self.config.training.evaluate_every
+        moment.validation_loss = progress.last_validation_loss
+        moment.best_validation_loss = progress.best_validation_loss
 
     def run(self, stop: Stop = never) -> Ending:
         """Train until the last step, a stop, a lost patience or a non-finite loss."""
         self.model.train()
-        if self.progress.step == 0:
-            self._evaluate()
+        if self.progress.step == 0 and not self._evaluate():
+            return self._ending("diverged", self._divergence())
         while self.progress.step < self.config.training.max_steps:
+            # Asked before a step, so that a run resumed just here ends here as well.
+            if self._patience_is_lost():
+                waited = self.config.training.patience
+                return self._ending("early_stopped", f"no gain in {waited} evaluations")
             if not self._step():
                 return self._ending("diverged", self._divergence())
             if self._is_grid_step() and not self._evaluate():
                 return self._ending("diverged", self._divergence())
             if (state := stop(self.moment)) is not None:
                 return self._ending(state, f"{state} at step {self.progress.step}")
-            if self._patience_is_lost():
-                waited = self.config.training.patience
-                return self._ending("early_stopped", f"no gain in {waited} evaluations")
         return self._ending("completed", f"all {self.progress.step} steps")
 
     def _step(self) -> bool:
@@ -142,8 +146,7 @@ class Training:
         progress, moment = self.progress, self.moment
         loss = evaluate(self.model, self.validation)
         moment.validation_loss = progress.last_validation_loss = loss
-        if not math.isfinite(loss):
-            return False
+        moment.evaluated_step = progress.step
         if loss < progress.best_validation_loss:
             progress.best_validation_loss, progress.best_step = loss, progress.step
             progress.evaluations_without_gain = 0
@@ -153,10 +156,9 @@ class Training:
         else:
             progress.evaluations_without_gain += 1
         moment.best_validation_loss = progress.best_validation_loss
-        moment.evaluated_step = progress.step
         for observer in self.observers:
             observer.after_evaluation(moment)
-        return True
+        return math.isfinite(loss)
 
     def _patience_is_lost(self) -> bool:
         patience = self.config.training.patience

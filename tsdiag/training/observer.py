@@ -41,4 +41,4 @@ class Observer(Protocol):
         """The optimizer has stepped; ``moment.step`` already counts it."""
 
     def after_evaluation(self, moment: Moment) -> None:
-        """``moment.validation_loss`` is fresh; called before the first step, too."""
+        """``moment.validation_loss`` is fresh, finite or not; called before the first step, too."""

@@ -14,11 +14,14 @@ def sharpen(model: nn.Module, rho: float, backward: Callable[[], Tensor]) -> Non
     gradients = [p.grad.clone() for p in parameters if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     offsets = torch._foreach_mul(gradients, float(rho / (norm + 1e-12)))
-    weights = [p.detach().clone() for p in parameters]
+    # With the buffers: running statistics of batch norm are those at w, not at the point nearby.
+    places = [*parameters, *model.buffers()]
+    before = [place.detach().clone() for place in places]
     with torch.no_grad():
         torch._foreach_add_(parameters, list(offsets))
     model.zero_grad(set_to_none=True)
     backward()
     with torch.no_grad():
         # Copied back, not subtracted: (w + e) - e is not w in floating point.
-        torch._foreach_copy_(parameters, weights)
+        for place, value in zip(places, before, strict=True):
+            place.copy_(value)
