@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from tsdiag.config import RunConfig
@@ -51,10 +52,10 @@ class Finals:
     def candidates(self) -> list[Candidate]:
         """Return the baseline and the best transformers, or nothing while either is missing."""
         baselines = best_runs(self._store, self._study, "baseline", 1)
-        transformers = best_runs(self._store, self._study, "trial", FINALISTS)
+        transformers = _distinct(best_runs(self._store, self._study, "trial", sys.maxsize))
         if not baselines or not transformers:
             return []
-        return [_candidate(row) for row in (*baselines, *transformers)]
+        return [_candidate(row) for row in (*baselines, *transformers[:FINALISTS])]
 
     def next(self) -> FinalRun | None:
         """Claim the next final run, seed by seed so that pairs are complete early, or None."""
@@ -121,6 +122,14 @@ def _candidate(row: RunRow) -> Candidate:
     kind = "baseline" if row.role == "baseline" else "trial"
     assert row.trial is not None
     return Candidate(f"{kind} {row.trial}", row.trial, row.role, RunConfig.from_json(row.config))
+
+
+def _distinct(rows: list[RunRow]) -> list[RunRow]:
+    """Return the first of each configuration: samplers draw one twice at times."""
+    found: dict[str, RunRow] = {}
+    for row in rows:
+        found.setdefault(row.config, row)
+    return list(found.values())
 
 
 def _is_of(row: RunRow, candidates: list[Candidate]) -> bool:

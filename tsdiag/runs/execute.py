@@ -24,6 +24,7 @@ from tsdiag.runs.weights import pack_trained, shapes_of
 from tsdiag.store.curves import append_curves, load_trace
 from tsdiag.store.database import Store
 from tsdiag.store.runs import RunRow, create_run, get_run, update_run
+from tsdiag.training.checkpoint import Progress
 from tsdiag.training.loop import Ending, Stop, Training
 from tsdiag.training.observer import Moment, Observer
 
@@ -121,7 +122,7 @@ class Execution:
         except StoreError as error:
             self._remark = f"; begun anew: {error}"
             return self._begin(observers)
-        self._take_over(parent, trace, training.progress.step)
+        self._take_over(parent, trace, training.progress)
         if on_resume is not None:
             on_resume(trace)
         return training
@@ -150,16 +151,16 @@ class Execution:
         training.resume(read_bytes(self.artifacts, checkpoint))
         return load_trace(self.store, parent.id).until(training.progress.step)
 
-    def _take_over(self, parent: RunRow, trace: Trace, step: int) -> None:
+    def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
         append_curves(self.store, self.id, list(trace.signals))
         self._before = (parent.seconds, parent.cpu_seconds)
         # Should this run die before its first own checkpoint, the next one finds the parent's.
         self._checkpoint = parent.checkpoint
         self._update(
             checkpoint=parent.checkpoint,
-            step=step,
-            validation_loss=parent.validation_loss,
-            last_validation_loss=parent.last_validation_loss,
+            step=progress.step,
+            validation_loss=_finite(progress.best_validation_loss),
+            last_validation_loss=_finite(progress.last_validation_loss),
         )
         update_run(self.store, parent.id, checkpoint=None)
 
@@ -190,7 +191,9 @@ class Execution:
 
     def _finish(self, training: Training, ending: Ending) -> Done:
         interrupted = ending.state == "interrupted"
-        self._save(training) if interrupted else self._flush()
+        self._flush()
+        if interrupted:
+            self._save(training)
         progress, weights = ending.progress, None
         if progress.best_weights:
             training.model.load_state_dict(progress.best_weights)

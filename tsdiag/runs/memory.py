@@ -11,7 +11,7 @@ from tsdiag.models import Shapes, count_parameters
 
 # Weights, gradients, two moments of Adam and the best weights so far: five copies of 4 bytes.
 _BYTES_PER_PARAMETER = 5 * 4
-# Windows of the sketch: two, so that per-batch and per-window memory are told apart by a slope.
+# Windows of the sketch: two, because batch normalisation refuses to train on a single one.
 _SKETCH = 2
 
 
@@ -39,7 +39,10 @@ def activation_bytes(model: nn.Module, shapes: Shapes, batch_size: int) -> int:
         return tensor
 
     inputs = torch.zeros(_SKETCH, shapes.context_length, shapes.channels)
-    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda t: t),
+    ):
         output = model(inputs)
     del output
     return sum(kept.values()) * batch_size // _SKETCH

@@ -114,9 +114,7 @@ def conduct(
     started = time.time()
     deadline = started + (spec.search.timeout or math.inf)
     places = [Place(i, count, deadline, chosen.type, finals_only) for i in range(count)]
-    crew = Crew(store, spec.name, places)
-    with Interruption() as interruption:
-        crew.start()
+    with Interruption() as interruption, Crew(store, spec.name, places) as crew:
         stopping = False
         while crew.is_working():
             show(Snapshot(spec, *_state(store, spec), started, deadline, count))

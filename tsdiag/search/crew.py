@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 from tsdiag.errors import TsdiagError
 from tsdiag.search.interruption import PARENT
@@ -37,13 +38,27 @@ class Crew:
     study: str
     places: list[Place]
     members: list[Member] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
     _restarts: int = 0
     _stopping: bool = False
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Start all workers."""
-        self.members = [self._hire(place) for place in self.places]
+        for place in self.places:
+            self.members.append(self._hire(place))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave no worker behind, whatever went wrong here."""
+        if self.members:
+            self.stop()
+            _wait_for(self.members)
+            for member in self.members:
+                member.stderr.close()
 
     def is_working(self) -> bool:
         """Look after the workers; False once all have ended.
@@ -93,15 +108,15 @@ class Crew:
         with member.stderr as stderr:
             stderr.seek(0)
             told = stderr.read().decode(errors="replace").strip()
-        if told:
-            self.complaints.append(told)
+        if told and code <= 0:
+            sys.stderr.write(f"{told}\n")
         if code < 0 and not self._stopping and self._restarts < _RESTARTS:
             self._restarts += 1
-            self.complaints.append(f"worker {member.place.index} was killed by signal {-code}")
+            sys.stderr.write(
+                f"worker {member.place.index} was killed by signal {-code}; it is started anew\n"
+            )
             self.members.append(self._hire(member.place))
         elif code != 0 and not self._stopping:
-            self.stop()
-            _wait_for(self.members)
             raise TsdiagError(
                 f"worker {member.place.index} of study {self.study} ended with code {code}: "
                 f"{told[-2000:] or '(it said nothing)'}"

@@ -27,6 +27,11 @@ _ASK_LEASE = 60.0
 # User attributes of a successor: the number of the trial it continues, and that trial's run.
 RESUMES = "tsdiag:resumes"
 PARENT_RUN = "tsdiag:parent_run"
+# How often a trial's workers died without getting further, and the step where they did.
+DEATHS = "tsdiag:deaths"
+# One that kills whoever takes it would never end; a machine that is switched off five times within
+# a few steps is rarer.
+_MOST_DEATHS = 5
 
 
 class TrialQueue:
@@ -68,7 +73,7 @@ class TrialQueue:
     def hand_back(self, number: int) -> None:
         """Queue an interrupted trial again, for this or any other worker to resume."""
         with self._alone():
-            self._requeue(self._frozen(number))
+            self._requeue(self._frozen(number), {})
         release(self._store, self._key(number), self._owner)
 
     def finished(self) -> int:
@@ -112,28 +117,41 @@ class TrialQueue:
         return self.study.get_trials(deepcopy=False)
 
     def _reap(self, trial: FrozenTrial) -> None:
-        run = self._run(trial.number)
+        run = self.run(trial.number)
         if run is not None and run.state not in ("running", "interrupted"):
             tell_outcome(self.study, trial.number, run)
-        else:
-            if run is not None:
-                update_run(self._store, run.id, state="interrupted", reason="its worker died")
-            self._requeue(trial)
+            return
+        step = run.step if run else 0
+        before, at = trial.user_attrs.get(DEATHS, (0, step))
+        deaths = before + 1 if step == at else 1
+        if run is not None and deaths >= _MOST_DEATHS:
+            reason = (
+                f"its worker died {deaths} times at step {step}, as if it needs too much memory"
+            )
+            update_run(self._store, run.id, state="failed", reason=reason)
+            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            return
+        if run is not None:
+            update_run(self._store, run.id, state="interrupted", reason="its worker died")
+        self._requeue(trial, {DEATHS: (deaths, step)})
 
-    def _requeue(self, trial: FrozenTrial) -> None:
+    def _requeue(self, trial: FrozenTrial, more: dict[str, Any]) -> None:
         """Queue a successor, then fail the trial; the order loses nothing if this is cut short."""
         resumed = {t.user_attrs.get(RESUMES) for t in self.study.get_trials(deepcopy=False)}
         if trial.number not in resumed:
-            run = self._run(trial.number)
+            run = self.run(trial.number)
             lineage = {
                 RESUMES: trial.number,
                 ORIGIN: trial.user_attrs.get(ORIGIN, trial.number),
                 PARENT_RUN: run.id if run else None,
             }
-            self.study.enqueue_trial(dict(trial.params), user_attrs={**trial.user_attrs, **lineage})
+            self.study.enqueue_trial(
+                dict(trial.params), user_attrs={**trial.user_attrs, **lineage, **more}
+            )
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _run(self, number: int) -> RunRow | None:
+    def run(self, number: int) -> RunRow | None:
+        """Return the newest run of a trial, or None where it has none yet."""
         runs = find_runs(self._store, self._name, role=self.role, trial=number)
         return runs[-1] if runs else None
 

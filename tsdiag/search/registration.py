@@ -22,8 +22,9 @@ from tsdiag.search.spec import StudySpec
 from tsdiag.store.database import Store
 from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute, set_study
 
-# What may differ between two searches of one study: how long, how surely, and how to choose.
-_FREE = ("search.", "enqueue", "study.")
+# What may differ between two searches of one study: how long, how surely, and how to choose. Where
+# the rows lie may differ too, since a digest tells whether they are the same.
+_FREE = ("search.", "enqueue", "study.", "data.path", "data.url", "data.query")
 
 
 def register(

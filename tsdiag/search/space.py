@@ -18,7 +18,7 @@ from optuna.distributions import (
 from tsdiag.config import ModelConfig, RunConfig
 from tsdiag.errors import ConfigError
 from tsdiag.models import architecture, imply, preset
-from tsdiag.search.spec import SEARCHABLE, Choice, Range, StudySpec
+from tsdiag.search.spec import Choice, Range, StudySpec
 
 KIND = "transformer"
 # Optuna's fixed parameters of a waiting trial; what does not fit its range travels as an attribute.

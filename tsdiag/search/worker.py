@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
 
 from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.compare.scoring import score_windows
 from tsdiag.config import RunConfig
-from tsdiag.data.dataset import Dataset, load_dataset
-from tsdiag.errors import DataError, TsdiagError
+from tsdiag.data.dataset import load_dataset
+from tsdiag.errors import TsdiagError
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Done, Execution, Request
 from tsdiag.runs.floors import store_floors
@@ -24,8 +25,8 @@ from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import Refusal, refuse_after, refuse_oversized
 from tsdiag.search.pruner import MAX_STEPS, WARMUP_STEPS
 from tsdiag.search.queue import PARENT_RUN, TrialQueue
-from tsdiag.search.registration import open_queue
-from tsdiag.search.space import resolve, resolve_baseline
+from tsdiag.search.registration import open_queue, refuse_other_data
+from tsdiag.search.space import baseline_config, default_config, resolve, resolve_baseline
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.watch import FinalWatch, Watch
@@ -64,7 +65,7 @@ class Worker:
         study = load_study(store, name)
         self.spec = StudySpec.model_validate(study.spec)
         self.dataset = load_dataset(self.spec.data)
-        _check_digest(self.dataset, study.attributes.get("digest"), name)
+        refuse_other_data(self.dataset, study)
         self.device = choose_device(place.device)
         self._store = store
         self._place = place
@@ -77,6 +78,7 @@ class Worker:
         search = self.spec.search
         self._finals = Finals(store, name, search.final_seeds, search.seed)
         self._failures = 0
+        self._last_failure = ""
 
     def work(self) -> None:
         """Do tasks until none is left, the time is over, or somebody asks to stop.
@@ -143,6 +145,19 @@ class Worker:
         return search_deadline(rows, self._started, self._place.deadline, seeds, self._place.of)
 
     def _run_trial(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> None:
+        """Carry a trial out and tell how it ended, whatever happens in it."""
+        try:
+            row = self._carry_out(queue, trial, deadline)
+            self._failures = 0
+        except Exception as error:
+            row = self._failed(queue, trial.number, error)
+            self._count_failure(row, error)
+        if row is not None:
+            queue.finish(trial.number, row)
+        self._give_up_after_many()
+
+    def _carry_out(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> RunRow | None:
+        """Return how a trial's run ended, or None where it goes on another time."""
         request = Request(
             study=self.spec.name,
             role=queue.role,
@@ -150,40 +165,31 @@ class Worker:
             trial=trial.number,
             parent=trial.user_attrs.get(PARENT_RUN),
         )
-        refusal = refuse_oversized(
-            request.config, shapes_of(self.dataset), self.device, self._place.of
-        )
+        shapes = shapes_of(self.dataset)
+        refusal = refuse_oversized(request.config, shapes, self.device, self._place.of)
         if refusal is not None:
-            queue.finish(trial.number, self._refused(request, refusal))
-            return
-        limit = time.time() + (self.spec.search.trial_timeout or math.inf)
-        watch = Watch(
-            trial, queue, self._interruption, min(deadline, limit), prune=queue.role == "trial"
-        )
-        self._carry_out(request, queue, watch)
+            return self._unrun(queue, trial.number, request.config, refusal)
+        deadline = min(deadline, time.time() + self._seconds_left(request))
+        watch = Watch(trial, queue, self._interruption, deadline, prune=queue.role == "trial")
+        done = self._execution(request).carry_out(watch, on_resume=watch.replay)
+        if done.row.state != "interrupted":
+            return self._scored(done)
+        if not watch.lost:
+            queue.hand_back(trial.number)
+        return None
 
-    def _carry_out(self, request: Request, queue: TrialQueue, watch: Watch) -> None:
-        number = watch.trial.number
-        execution = self._execution(request)
-        try:
-            done = execution.carry_out(watch, on_resume=watch.replay)
-        except Exception as error:
-            row = self._failed(execution.id, error)
-            queue.finish(number, row)
-            self._count_failure(row, error)
-            return
-        self._failures = 0
-        if done.row.state == "interrupted":
-            if not watch.lost:
-                queue.hand_back(number)
-            return
-        queue.finish(number, self._scored(done))
+    def _seconds_left(self, request: Request) -> float:
+        """Return what is left of a trial's own time, after what the runs that it continues took."""
+        spent = get_run(self._store, request.parent).seconds if request.parent else 0.0
+        return (self.spec.search.trial_timeout or math.inf) - spent
 
     def _run_final(self, final: FinalRun) -> None:
         watch = FinalWatch(final, self._finals, self._interruption, self._place.deadline)
         try:
-            done = self._execution(final.request).carry_out(watch)
-            self._scored(done)
+            row = self._scored(self._execution(final.request).carry_out(watch))
+            if not self._finals.keep(final):
+                # Another process took it over meanwhile; one run a seed counts.
+                update_run(self._store, row.id, state="interrupted", reason="taken over by another")
         except Exception as error:
             sys.stderr.write(f"final run of {final.candidate.label}: {error}\n")
         finally:
@@ -212,48 +218,58 @@ class Worker:
         update_run(self._store, done.row.id, metrics=metrics)
         return replace(done.row, metrics=metrics)
 
-    def _refused(self, request: Request, refusal: Refusal) -> RunRow:
-        return create_run(
-            self._store,
-            RunRow(
-                study=request.study,
-                role=request.role,
-                trial=request.trial,
-                seed=request.config.seed,
-                config=request.config.to_json(),
-                max_steps=request.config.training.max_steps,
-                state="infeasible",
-                reason=refusal.reason,
-                metrics={"constraints": refusal.constraints},
-            ),
+    def _unrun(
+        self, queue: TrialQueue, number: int, config: RunConfig, refusal: Refusal | None = None
+    ) -> RunRow:
+        """Store a run that never began."""
+        row = RunRow(
+            study=self.spec.name,
+            role=queue.role,
+            trial=number,
+            seed=config.seed,
+            config=config.to_json(),
+            max_steps=config.training.max_steps,
+            state="infeasible" if refusal else "failed",
+            reason=refusal.reason if refusal else "",
+            metrics={"constraints": refusal.constraints} if refusal else {},
         )
+        return create_run(self._store, row)
 
-    def _failed(self, run: str, error: Exception) -> RunRow:
+    def _failed(self, queue: TrialQueue, number: int, error: Exception) -> RunRow:
+        """Store why a trial failed; it may not have come as far as to have a run."""
+        row = queue.run(number)
+        if row is None:
+            make = baseline_config if queue.role == "baseline" else default_config
+            row = self._unrun(queue, number, make(self.spec))
+        if row.state not in ("running", "failed"):
+            return row
         refusal = refuse_after(error)
+        changes: dict[str, Any] = {"state": "failed", "reason": told(error)}
         if refusal is not None:
-            changes = {"metrics": {"constraints": refusal.constraints}, "reason": refusal.reason}
-            update_run(self._store, run, state="infeasible", **changes)
-        return get_run(self._store, run)
+            metrics = {"constraints": refusal.constraints}
+            changes = {"state": "infeasible", "reason": refusal.reason, "metrics": metrics}
+        update_run(self._store, row.id, **changes)
+        return get_run(self._store, row.id)
 
     def _count_failure(self, row: RunRow, error: Exception) -> None:
         if row.state == "infeasible":
             return
         self._failures += 1
-        sys.stderr.write(f"trial {row.trial} failed: {row.reason}\n")
+        self._last_failure = told(error)
+        sys.stderr.write(f"trial {row.trial} failed: {self._last_failure}\n")
+
+    def _give_up_after_many(self) -> None:
         if self._failures >= _MOST_FAILURES:
             raise TsdiagError(
-                f"{self._failures} trials in a row failed, the last with: {row.reason}; correct "
-                "the study or report the defect, then run the same command again"
-            ) from error
+                f"{self._failures} trials in a row failed, the last with: {self._last_failure}; "
+                "correct the study or report the defect, then run the same command again"
+            )
+
+
+def told(error: Exception) -> str:
+    """Return the kind and the words of an exception, cut to what a table can hold."""
+    return f"{type(error).__name__}: {error}"[:2000]
 
 
 def _wait() -> None:
     time.sleep(_IDLE)
-
-
-def _check_digest(dataset: Dataset, digest: object, name: str) -> None:
-    if digest is not None and digest != dataset.digest:
-        raise DataError(
-            f'study "{name}": its data have changed since it began ({dataset.series.source}), so '
-            "new trials could not be compared with the old; restore the data or name a new study"
-        )

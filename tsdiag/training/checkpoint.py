@@ -107,9 +107,9 @@ def _random_states(model: nn.Module) -> dict[str, Tensor]:
     """Return the states that dropout draws from: on a GPU, the GPU's own."""
     device = next(model.parameters()).device
     states = {"rng.cpu": torch.get_rng_state()}
-    return states | (
-        {"rng.cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
-    )
+    if device.type == "cuda":
+        states["rng.cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def _set_random_states(model: nn.Module, tensors: dict[str, Tensor]) -> None:
