@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,16 +98,19 @@ def _search(spec: StudySpec, storage: str, workers: int, device: str) -> None:
 
 def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: str) -> None:
     from tsdiag.report.leaderboard import leaderboard_text
-    from tsdiag.report.study import search_summary
+    from tsdiag.report.study import no_verdict, search_summary
     from tsdiag.report.verdict import verdict_text
 
     typer.echo(leaderboard_text(result.board, most=10))
     typer.echo("")
     if result.comparison is not None:
         typer.echo(verdict_text(result.comparison))
-        typer.echo("")
+    else:
+        typer.echo(no_verdict(result.rows))
+    typer.echo("")
     # The storage as the person named it, so that the next line works as it stands.
-    option = "" if storage == DEFAULT_STORAGE else f" --storage {store.url}"
+    known = (DEFAULT_STORAGE, os.environ.get("TSDIAG_STORAGE"))
+    option = "" if storage in known else f" --storage {store.url}"
     typer.echo(
         search_summary(result.board, spec.search.trials, result.seconds, _next(result, option))
     )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tsdiag.report.leaderboard import Leaderboard
 from tsdiag.report.wording import duration, listing, number, paragraph, plain, plural
+
+if TYPE_CHECKING:
+    from tsdiag.store.runs import RunRow  # loads SQLAlchemy
 
 # In the order in which a person wants to know; the words after "3 trials: 1 ..."
 STATES = {
@@ -21,6 +26,7 @@ STATES = {
     "running": "running",
 }
 ENDED = frozenset(STATES) - {"interrupted", "running"}
+WHOLE = ("completed", "early_stopped")
 
 
 def search_summary(
@@ -41,6 +47,24 @@ def search_summary(
             f"Next: {next_line or _next(board, ended < asked)}",
         ]
     )
+
+
+def no_verdict(runs: Sequence[RunRow]) -> str:
+    """Return why a search has no verdict: what is missing of a pair of final runs."""
+    for role, who in (("baseline", "the baseline"), ("trial", "any transformer")):
+        ended = [run for run in runs if run.role == role and run.state in ENDED]
+        if not any(run.state in WHOLE for run in ended):
+            return paragraph(
+                f"No verdict yet: it needs {who} trained to its last step{_last(ended)}."
+            )
+    return "No verdict yet: the final runs are not done."
+
+
+def _last(ended: Sequence[RunRow]) -> str:
+    if not ended:
+        return ""
+    run = ended[-1]
+    return f"; the last one was {STATES[run.state]}: {run.reason}"
 
 
 def _best(board: Leaderboard) -> str:

@@ -48,7 +48,11 @@ class TrialQueue:
         """Return the next trial to run, or None while ``wanted`` ones are finished or running."""
         with self._alone():
             trials = self._reaped()
-            if len(_counted(trials)) >= wanted:
+            counted = _counted(trials)
+            if self.role == "baseline":
+                # Without one there is no verdict, so a baseline that failed is tried again.
+                counted = [trial for trial in counted if trial.state != TrialState.FAIL]
+            if len(counted) >= wanted:
                 return None
             trial = self.study.ask()
             claim(self._store, self._key(trial.number), self._owner, LEASE)
