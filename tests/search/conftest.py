@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,10 +71,22 @@ def write_study(tmp_path):
     return write
 
 
-@pytest.fixture
-def store(tmp_path):
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """Return a database with all tables, which takes a second to make and none to copy."""
+    from tsdiag.search.storage import open_storage
     from tsdiag.store.database import open_store
 
+    file = tmp_path_factory.mktemp("empty") / "tsdiag.db"
+    open_storage(open_store(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture
+def store(tmp_path, empty_database):
+    from tsdiag.store.database import open_store
+
+    shutil.copy(empty_database, tmp_path / "tsdiag.db")
     return open_store(f"sqlite:///{tmp_path}/tsdiag.db")
 
 

@@ -67,7 +67,7 @@ def _refuse(out: Path | None, data: str) -> None:
         raise UsageError(f'--out {out}: the ending "{out.suffix}" is unknown; use .csv or .parquet')
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}; make it first")
-    if "://" not in data and out.exists() and out.samefile(Path(data).expanduser()):
+    if out.exists() and "://" not in data and out.resolve() == Path(data).expanduser().resolve():
         raise UsageError(f"--out {out}: that is DATA itself; name another file")
 
 

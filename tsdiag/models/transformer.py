@@ -209,6 +209,7 @@ def suggest(trial: Suggest, base: RunConfig) -> dict[str, Any]:
         trial, "pooling", "flatten", "mean_time", "last", "attention"
     )
     values["model.norm"] = _categorical(trial, "norm", "pre", "post")
+    values["model.window_norm"] = _categorical(trial, "window_norm", "none", "revin")
     values["model.n_layers"] = trial.suggest_int("model.n_layers", 1, 4)
     values["model.n_heads"] = _categorical(trial, "n_heads", 1, 2, 4, 8)
     values["model.head_dim"] = _categorical(trial, "head_dim", 8, 16, 32, 64)

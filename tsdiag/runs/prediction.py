@@ -99,7 +99,7 @@ def predict_rows(trained: Trained, rows: Rows) -> Iterator[pandas.DataFrame]:
     """
     windows = rows.windows
     lines = windows.prediction_length * windows.n_targets
-    for ends in windows.ends.split(max(1, _MOST_LINES // lines)):
+    for ends in torch.split(windows.ends, max(1, _MOST_LINES // lines)):
         yield _lines(trained, rows, replace(windows, ends=ends))
 
 
@@ -136,7 +136,8 @@ def _complete_ends(
     complete = missing[ends + 1] == missing[ends + 1 - length]
     if trained.config.data.transform != "none":
         complete &= ~np.isnan(levels[ends]).any(axis=1)
-    return ends[complete]
+    found: Int64[np.ndarray, " window"] = ends[complete]
+    return found
 
 
 def _scaled(

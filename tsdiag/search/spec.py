@@ -10,11 +10,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from tsdiag.config import DataConfig, Frozen, TrainingConfig, explain_validation
+from tsdiag.config import DataConfig, Frozen, OptimizerConfig, TrainingConfig, explain_validation
 from tsdiag.errors import ConfigError, suggestion
 
 Scalar = bool | int | float | str | None
 SEARCHABLE = ("model.", "optimizer.", "training.")
+# Of the searchable paths, those that are known without loading a model.
+_TRAINED = [
+    *(f"optimizer.{name}" for name in OptimizerConfig.model_fields),
+    *(f"training.{name}" for name in TrainingConfig.model_fields),
+]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -110,7 +115,14 @@ class StudySpec(Frozen):
                     raise ValueError(
                         f'[{table}] names "{path}"; only paths that begin with '
                         f"{', '.join(SEARCHABLE)} can vary within a study"
+                        + suggestion(path, _TRAINED)
                     )
+        for path, choice in self.space.items():
+            if choice == ():
+                raise ValueError(
+                    f'[space] "{path}" = [] leaves nothing to choose from; write the values to '
+                    "search, or [[]] to fix an empty list"
+                )
         return self
 
     def with_search(self, **changes: Any) -> Self:

@@ -1,0 +1,181 @@
+"""What a study file says of the space is what trials get."""
+
+import optuna
+import pytest
+import torch
+
+from tsdiag.config import DataConfig, RunConfig
+from tsdiag.errors import ConfigError
+from tsdiag.models import Shapes, build, count_parameters
+from tsdiag.search.space import (
+    check_space,
+    default_config,
+    distribution_of,
+    enqueued_parameters,
+    resolve,
+    resolve_baseline,
+)
+from tsdiag.search.spec import StudySpec, read_spec
+
+
+def spec_of(space=None, enqueue=(), **sections):
+    return StudySpec.model_validate({"space": space or {}, "enqueue": enqueue, **sections})
+
+
+def sampled(spec, count=20, seed=0):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    found = []
+    for _ in range(count):
+        trial = study.ask()
+        found.append(resolve(spec, trial))
+        study.tell(trial, 1.0)
+    return found, study
+
+
+def values(configs, path):
+    return [config.get(path) for config in configs]
+
+
+def test_a_fixed_value_holds_in_every_trial():
+    spec = spec_of({"model.d_model": 48, "model.qk_norm": True, "optimizer.frozen": [[]]})
+    configs, study = sampled(spec)
+    assert set(values(configs, "model.d_model")) == {48}
+    assert set(values(configs, "model.qk_norm")) == {True}
+    assert all("model.d_model" not in trial.params for trial in study.trials)
+
+
+def test_a_list_is_searched():
+    configs, study = sampled(spec_of({"model.n_heads": [3, 5], "model.activation": ["elu"]}))
+    assert set(values(configs, "model.n_heads")) == {3, 5}
+    assert {trial.params["model.n_heads"] for trial in study.trials} == {3, 5}
+
+
+def test_a_list_of_lists_is_searched(store):
+    configs, study = sampled(spec_of({"model.head_units": [[], [16], [16, 8]]}))
+    assert {tuple(found) for found in values(configs, "model.head_units")} == {(), (16,), (16, 8)}
+    assert {trial.params["model.head_units"] for trial in study.trials} == {"[]", "[16]", "[16, 8]"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "path", "fits"),
+    [
+        ({"low": 3, "high": 9, "step": 3}, "model.ff_dim", lambda v: v in (3, 6, 9)),
+        ({"low": 8, "high": 64, "log": True}, "model.ff_dim", lambda v: 8 <= v <= 64),
+        ({"low": 0.0, "high": 0.5}, "model.dropout", lambda v: 0 <= v <= 0.5),
+        ({"low": 0.0, "high": 0.4, "step": 0.2}, "model.dropout", lambda v: v in (0, 0.2, 0.4)),
+        ({"low": 1e-5, "high": 1e-1, "log": True}, "optimizer.lr", lambda v: 1e-5 <= v <= 1e-1),
+        ({"low": 0.5, "high": 2.0}, "optimizer.clip_norm", lambda v: 0.5 <= v <= 2),
+    ],
+)
+def test_a_range_is_searched(choice, path, fits):
+    configs, _ = sampled(spec_of({path: choice}))
+    found = values(configs, path)
+    assert all(fits(value) for value in found)
+    assert len(set(found)) > 1
+
+
+def test_integers_stay_integers():
+    integers = spec_of({"model.ff_dim": {"low": 8, "high": 64}}).space["model.ff_dim"]
+    reals = spec_of({"optimizer.lr": {"low": 0.001, "high": 1}}).space["optimizer.lr"]
+    assert isinstance(distribution_of(integers), optuna.distributions.IntDistribution)
+    assert isinstance(distribution_of(reals), optuna.distributions.FloatDistribution)
+
+
+@pytest.mark.parametrize(
+    ("space", "named"),
+    [
+        ({"model.n_head": [1, 2]}, 'did you mean "model.n_heads"'),
+        ({"model.n_head": {"low": 1, "high": 2}}, 'did you mean "model.n_heads"'),
+        ({"optimizer.learning_rate": 0.1}, "optimizer.lr"),
+        ({"model.n_heads": [1, "two"]}, "'two'"),
+        ({"model.n_heads": [1, 0]}, "model.n_heads"),
+        ({"model.n_heads": {"low": 1.0, "high": 8.5}}, "model.n_heads"),
+        ({"model.n_heads": {"low": 1.0, "high": 8.0}}, "model.n_heads"),
+        ({"model.dropout": {"low": 0.0, "high": 1.5}}, "model.dropout"),
+        ({"model.pooling": ["mean_time", "average"]}, "average"),
+        ({"optimizer.warmup_fraction": 2}, "optimizer.warmup_fraction"),
+    ],
+)
+def test_what_no_trial_could_use_is_refused(space, named):
+    with pytest.raises(ConfigError) as refused:
+        check_space(spec_of(space))
+    assert named in str(refused.value)
+    assert next(iter(space)) in str(refused.value)
+
+
+@pytest.mark.parametrize("table", ["[space]\n", "[[enqueue]]\n"], ids=["space", "enqueue"])
+@pytest.mark.parametrize("path", ["data.context_length", "seed"])
+def test_a_path_that_cannot_vary_within_a_study_is_refused(write_study, table, path):
+    text = f'[data]\ngenerate = {{ kind = "macd" }}\n{table}"{path}" = 1\n'
+    with pytest.raises(ConfigError) as refused:
+        read_spec(write_study(text=text))
+    assert path in str(refused.value)
+    assert "model." in str(refused.value)
+
+
+def test_a_path_of_a_wrong_section_is_refused_with_the_closest(write_study):
+    text = '[space]\n"data.batch_size" = 16\n'
+    with pytest.raises(ConfigError, match=r'did you mean "training\.batch_size"'):
+        read_spec(write_study(text=text))
+
+
+def test_an_empty_list_is_refused(write_study):
+    with pytest.raises(ConfigError, match="nothing to choose"):
+        read_spec(write_study(text='[space]\n"model.n_heads" = []\n'))
+
+
+ENQUEUED = [
+    {"model.d_model": "channels", "model.pooling": "mean_channels"},
+    {"model.n_heads": 3, "optimizer.lr": 5e-2},
+    {"model.head_units": [64], "model.ff_dim": 100},
+]
+
+
+@pytest.mark.parametrize("paths", ENQUEUED)
+def test_an_enqueued_configuration_is_tried_as_it_is_written(paths):
+    spec = spec_of({"model.n_layers": [1, 2]}, [paths])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    study.enqueue_trial(
+        enqueued_parameters(spec, paths), user_attrs={"tsdiag:enqueued": dict(paths)}
+    )
+    trial = study.ask()
+    config = resolve(spec, trial)
+    assert {path: config.paths()[path] for path in paths} == paths
+    # What is left out takes the default, not a draw.
+    assert config == default_config(spec, paths)
+    # And Optuna is told all that its ranges can hold, so that it learns from the trial.
+    known = {path: config.get(path) for path in trial.params}
+    assert trial.params == known
+    assert "optimizer.weight_decay" in known
+
+
+def test_enqueued_wins_over_a_fixed_value():
+    spec = spec_of({"model.d_model": 32}, [{"model.d_model": 24}])
+    assert default_config(spec, spec.enqueue[0]).get("model.d_model") == 24
+
+
+@pytest.mark.parametrize("context_length", [13, 32, 240])
+def test_every_sampled_transformer_can_be_built_and_stored(context_length):
+    data = DataConfig(context_length=context_length)
+    shapes = Shapes(context_length, channels=33, prediction_length=1, targets=1)
+    configs, _ = sampled(spec_of(data=data.model_dump()), count=200)
+    for config in configs:
+        count_parameters(config, shapes)
+        assert RunConfig.from_json(config.to_json()).to_json() == config.to_json()
+    smallest = min(configs, key=lambda config: count_parameters(config, shapes))
+    model = build(smallest, shapes, torch.Generator().manual_seed(0))
+    assert model(torch.zeros(2, context_length, 33)).shape == (2, 1, 1)
+
+
+def test_every_sampled_baseline_can_be_built():
+    spec = spec_of(baseline={"tune": True})
+    shapes = Shapes(240, channels=33, prediction_length=1, targets=1)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    found = []
+    for _ in range(50):
+        trial = study.ask()
+        found.append(resolve_baseline(spec, trial))
+        study.tell(trial, 1.0)
+    assert found[0] == resolve_baseline(spec_of(), study.ask())
+    assert len({config.to_json() for config in found}) == 50
+    assert all(count_parameters(config, shapes) for config in found)
