@@ -39,11 +39,17 @@ final_seeds = 2
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _quiet_optuna():
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(autouse=True)
+def _no_experimental_warnings():
+    import optuna
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
@@ -165,8 +171,7 @@ class Command:
         self.process.wait()
 
     def wait(self, seconds=90):
-        code = self.process.wait(seconds)
-        return code
+        return self.process.wait(seconds)
 
     def close(self):
         if self.process.poll() is None:

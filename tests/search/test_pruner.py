@@ -177,7 +177,6 @@ OPTUNA = {
     "hyperband": "HyperbandPruner",
     "wilcoxon": "WilcoxonPruner",
     "patient": "PatientPruner",
-    "threshold": "ThresholdPruner",
     "warmup-aware": "WarmupAwarePruner",
 }
 
@@ -197,7 +196,8 @@ def test_pruners_by_name(name):
 
 
 def test_all_of_optunas_pruners_have_a_name():
-    there = {name for name in optuna.pruners.__all__ if name != "BasePruner"}
+    # A threshold means nothing without a loss to name.
+    there = set(optuna.pruners.__all__) - {"BasePruner", "ThresholdPruner"}
     assert there <= set(OPTUNA.values())
 
 

@@ -86,7 +86,7 @@ def test_integers_stay_integers():
     [
         ({"model.n_head": [1, 2]}, 'did you mean "model.n_heads"'),
         ({"model.n_head": {"low": 1, "high": 2}}, 'did you mean "model.n_heads"'),
-        ({"optimizer.learning_rate": 0.1}, "optimizer.lr"),
+        ({"optimizer.weight_deca": 0.1}, 'did you mean "optimizer.weight_decay"'),
         ({"model.n_heads": [1, "two"]}, "'two'"),
         ({"model.n_heads": [1, 0]}, "model.n_heads"),
         ({"model.n_heads": {"low": 1.0, "high": 8.5}}, "model.n_heads"),

@@ -42,8 +42,9 @@ def test_frozen_parts_stay_as_they_are(config, begin):
 
 
 def test_a_frozen_pattern_without_a_match_names_what_there_is(config, new_model):
-    with pytest.raises(ConfigError, match='"atention".*matches no parameter.*blocks, .*head'):
+    with pytest.raises(ConfigError, match="modules of this model") as told:
         optimizer_of(new_model(config), frozen=("atention",))
+    assert all(word in str(told.value) for word in ('"atention"', "blocks", "head"))
 
 
 def test_nothing_left_to_train_is_refused(config, new_model):

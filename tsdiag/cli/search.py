@@ -121,6 +121,7 @@ def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: 
 def _next(result: SearchResult, option: str) -> str:
     if result.interrupted:
         return "run the same command again to resume"
-    if result.comparison is None:
-        return f"tsdiag compare {result.study}{option}"
+    if result.comparison is None or result.pending:
+        left = f"   ({result.pending} final runs are left)" if result.pending else ""
+        return f"tsdiag compare {result.study}{option}{left}"
     return f"tsdiag dashboard{option}"

@@ -14,7 +14,7 @@ from tsdiag.data.scaling import Scaler
 from tsdiag.errors import ConfigError, StoreError
 from tsdiag.models import Shapes, build, complete
 from tsdiag.store.urls import redact
-from tsdiag.training.checkpoint import pack, unpack
+from tsdiag.training.checkpoint import brief, pack, unpack
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def unpack_trained(data: bytes) -> Trained:
         return _rebuild(tensors, facts)
     except (ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(
-            f"load a trained model: the file does not hold one that this version knows ({error}); "
-            "take the version that wrote it, or run the trial again"
+            "load a trained model: the file does not hold one that this version knows "
+            f"({brief(error)}); take the version that wrote it, or run the trial again"
         ) from error
 
 

@@ -57,6 +57,7 @@ class SearchResult:
     rows: list[RunRow]
     floors: dict[str, float]
     comparison: Comparison | None
+    pending: int  # final runs that are still to be done
     interrupted: bool
     seconds: float
 
@@ -125,7 +126,10 @@ def conduct(
         interrupted = bool(interruption)
     rows, floors = _state(store, spec)
     show(Snapshot(spec, rows, floors, started, deadline, count))
-    comparison = None if interrupted else judge_study(store, spec, dataset)
+    finals = _finals(store, spec)
+    comparison = None
+    if not interrupted:
+        comparison = compare(store, spec.name, finals, dataset, artifact_store(store))
     return SearchResult(
         study=spec.name,
         best=next(iter(best_runs(store, spec.name, "trial", 1)), None),
@@ -133,6 +137,7 @@ def conduct(
         rows=rows,
         floors=floors,
         comparison=comparison,
+        pending=len(finals.pending()),
         interrupted=interrupted,
         seconds=time.time() - started,
     )
@@ -152,7 +157,7 @@ def conclude(
         UsageError: there is no finished trial, or no finished baseline, to compare.
         TsdiagError: a worker ended with an error, or the final runs were interrupted.
     """
-    finals = Finals(store, spec.name, spec.search.final_seeds, spec.search.seed)
+    finals = _finals(store, spec)
     if not finals.candidates():
         raise UsageError(
             f'compare in study "{spec.name}": no finished trial or no finished baseline yet; run '
@@ -174,10 +179,8 @@ def conclude(
     return result.comparison
 
 
-def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:
-    """Return the verdict on the final runs that are done, scoring the test span once."""
-    finals = Finals(store, spec.name, spec.search.final_seeds, spec.search.seed)
-    return compare(store, spec.name, finals, dataset, artifact_store(store))
+def _finals(store: Store, spec: StudySpec) -> Finals:
+    return Finals(store, spec.name, spec.search.final_seeds, spec.search.seed)
 
 
 def _state(store: Store, spec: StudySpec) -> tuple[list[RunRow], dict[str, float]]:

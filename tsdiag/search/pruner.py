@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import optuna
@@ -90,20 +91,29 @@ def build_pruner(name: str) -> BasePruner:
     Raises:
         ConfigError: there is no such pruner.
     """
-    known: dict[str, type[BasePruner]] = {
-        "warmup-aware": WarmupAwarePruner,
-        "none": optuna.pruners.NopPruner,
-        "median": optuna.pruners.MedianPruner,
-        "successive-halving": optuna.pruners.SuccessiveHalvingPruner,
-        "hyperband": optuna.pruners.HyperbandPruner,
-        "wilcoxon": optuna.pruners.WilcoxonPruner,
-    }
-    if name not in known:
+    if name not in _PRUNERS:
         raise ConfigError(
-            f'search.pruner = "{name}": unknown pruner{suggestion(name, known)} '
-            f"known: {', '.join(known)}"
+            f'search.pruner = "{name}": unknown pruner{suggestion(name, _PRUNERS)}; '
+            f"known: {', '.join(_PRUNERS)}"
         )
-    return known[name]()
+    with warnings.catch_warnings():
+        # Some of Optuna's have been "experimental" for years.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return _PRUNERS[name]()
+
+
+# Without Optuna's ThresholdPruner, which means nothing without a loss to name; the numbers are
+# those of Optuna's examples where it has no defaults.
+_PRUNERS: dict[str, Callable[[], BasePruner]] = {
+    "warmup-aware": WarmupAwarePruner,
+    "none": optuna.pruners.NopPruner,
+    "median": optuna.pruners.MedianPruner,
+    "percentile": lambda: optuna.pruners.PercentilePruner(25.0),
+    "patient": lambda: optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(), patience=3),
+    "successive-halving": optuna.pruners.SuccessiveHalvingPruner,
+    "hyperband": optuna.pruners.HyperbandPruner,
+    "wilcoxon": optuna.pruners.WilcoxonPruner,
+}
 
 
 def _peer_values(trials: Iterable[FrozenTrial], number: int, step: int, sign: float) -> list[float]:

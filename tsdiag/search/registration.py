@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import optuna
 
 from tsdiag.config import flatten
@@ -24,6 +26,7 @@ from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute
 
 # What may differ between two searches of one study: how long, how surely, and how to choose. Where
 # the rows lie may differ too, since a digest tells whether they are the same.
+STUDIES = "tsdiag:studies"
 _FREE = ("search.", "enqueue", "study.", "data.path", "data.url", "data.query")
 
 
@@ -47,6 +50,7 @@ def register(
         set_attribute(store, spec.name, "digest", dataset.digest)
     for role in ("baseline", "trial"):
         queue = open_queue(store, storage, spec, role, 0)
+        _label(queue.study, spec)
         if role == "trial":
             queue.enqueue([(dict(p), enqueued_parameters(spec, p)) for p in spec.enqueue])
 
@@ -68,6 +72,14 @@ def open_queue(
     return TrialQueue(store, study, spec.name, role)
 
 
+def _label(study: optuna.study.Study, spec: StudySpec) -> None:
+    """Tie the two studies to each other, and name the axis that the dashboard shows."""
+    study.set_user_attr(STUDIES, {"transformers": spec.name, "baseline": spec.baseline_name})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["validation loss"])
+
+
 def refuse_other_data(dataset: Dataset, study: StudyRow) -> None:
     """Compare the data with those that the study began with.
 
@@ -84,7 +96,9 @@ def refuse_other_data(dataset: Dataset, study: StudyRow) -> None:
 
 
 def _check_buildable(spec: StudySpec, dataset: Dataset) -> None:
-    """Check the space, and build on paper what the study names by itself."""
+    """Check the names and the space, and build on paper what the study names by itself."""
+    build_pruner(spec.search.pruner)
+    build_sampler(spec.search.sampler, spec.search.seed, worker=0, trials=0)
     check_space(spec)
     named = [default_config(spec, paths) for paths in ({}, *spec.enqueue)]
     for config in (baseline_config(spec), *named):

@@ -34,8 +34,9 @@ class Watch:
     def __call__(self, moment: Moment) -> str | None:
         """Return the state that ends the run, or None."""
         now = time.time()
-        if self._is_lost(now) or self.interruption:
+        if self._is_lost(now):
             return "interrupted"
+        # Before all else, so that a pruner misses no value of a trial that is resumed later.
         if moment.evaluated_step == moment.step:
             self.trial.report(moment.validation_loss, moment.step)
             # It has gone its whole way: to prune or to cut it now would only hide its result.
@@ -43,6 +44,8 @@ class Watch:
                 return None
             if self.prune and self.trial.should_prune():
                 return "pruned"
+        if self.interruption:
+            return "interrupted"
         return "timed_out" if now > self.deadline else None
 
     def replay(self, trace: Trace) -> None:

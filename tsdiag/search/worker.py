@@ -150,7 +150,7 @@ class Worker:
             row = self._carry_out(queue, trial, deadline)
             self._failures = 0
         except Exception as error:
-            row = self._failed(queue, trial.number, error)
+            row = self._failed(queue, trial, error)
             self._count_failure(row, error)
         if row is not None:
             queue.finish(trial.number, row)
@@ -235,12 +235,11 @@ class Worker:
         )
         return create_run(self._store, row)
 
-    def _failed(self, queue: TrialQueue, number: int, error: Exception) -> RunRow:
+    def _failed(self, queue: TrialQueue, trial: optuna.Trial, error: Exception) -> RunRow:
         """Store why a trial failed; it may not have come as far as to have a run."""
-        row = queue.run(number)
+        row = queue.run(trial.number)
         if row is None:
-            make = baseline_config if queue.role == "baseline" else default_config
-            row = self._unrun(queue, number, make(self.spec))
+            row = self._unrun(queue, trial.number, self._meant(queue, trial))
         if row.state not in ("running", "failed"):
             return row
         refusal = refuse_after(error)
@@ -250,6 +249,14 @@ class Worker:
             changes = {"state": "infeasible", "reason": refusal.reason, "metrics": metrics}
         update_run(self._store, row.id, **changes)
         return get_run(self._store, row.id)
+
+    def _meant(self, queue: TrialQueue, trial: optuna.Trial) -> RunConfig:
+        """Return a trial's configuration, or the default where its own is none."""
+        try:
+            return self._resolve(queue, trial)
+        except Exception:
+            make = baseline_config if queue.role == "baseline" else default_config
+            return make(self.spec)
 
     def _count_failure(self, row: RunRow, error: Exception) -> None:
         if row.state == "infeasible":

@@ -62,7 +62,8 @@ def restore_checkpoint(data: bytes, model: nn.Module, optimizer: optim.Optimizer
         return Progress(**facts["progress"], best_weights=_below(tensors, "best."))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(
-            f"resume from a checkpoint: it does not fit this model ({error}); start the run afresh"
+            f"resume from a checkpoint: it does not fit this model ({brief(error)}); start the run "
+            "afresh"
         ) from error
 
 
@@ -70,8 +71,9 @@ def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     """Return a safetensors file with JSON facts in its header."""
     # Separate memory for each tensor, which safetensors insists on; and a copy on the CPU.
     separate = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    text = json.dumps(facts)
-    return save(separate, metadata={"tsdiag": text, "crc32": str(_checksum(separate, text))})
+    # In one entry: safetensors writes several in any order, and equal runs leave equal files.
+    content = {"facts": facts, "crc32": _checksum(separate, facts)}
+    return save(separate, metadata={"tsdiag": json.dumps(content)})
 
 
 def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -82,11 +84,11 @@ def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         (length,) = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8 : 8 + length])["__metadata__"]
-        tensors = load(data)
-        if int(header["crc32"]) != _checksum(tensors, header["tsdiag"]):
+        content = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["tsdiag"])
+        tensors, facts = load(data), content["facts"]
+        if content["crc32"] != _checksum(tensors, facts):
             raise ValueError("its checksum does not fit its content")
-        return tensors, json.loads(header["tsdiag"])
+        return tensors, facts
     except (struct.error, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise StoreError(
             f"read a weights file of {len(data)} bytes: it is damaged or not one of tsdiag's "
@@ -94,9 +96,15 @@ def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def _checksum(tensors: dict[str, Tensor], text: str) -> int:
+def brief(error: Exception) -> str:
+    """Return the first thing that an error complains about; torch lists all tensors in lines."""
+    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    return lines[min(1, len(lines) - 1)]
+
+
+def _checksum(tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
     """Return one number over all that is in a file: safetensors itself checks sizes only."""
-    found = zlib.crc32(text.encode())
+    found = zlib.crc32(json.dumps(facts).encode())
     for name, tensor in sorted(tensors.items()):
         found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
         found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, found)

@@ -1,0 +1,92 @@
+"""A store, an artifact folder and a small data set, and runs of the smallest models in them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tsdiag.config import DataConfig, GeneratorConfig, ModelConfig, RunConfig, TrainingConfig
+from tsdiag.data.dataset import load_dataset
+from tsdiag.models import complete, preset
+from tsdiag.runs.execute import Execution, Request
+from tsdiag.search.storage import artifact_store
+from tsdiag.store.database import open_store
+from tsdiag.training.loop import never
+
+DATA = DataConfig(
+    generate=GeneratorConfig(kind="lag", rows=240, channels=10),
+    transform="difference",
+    context_length=12,
+    prediction_length=2,
+)
+TRAINING = TrainingConfig(batch_size=16, max_steps=12, evaluate_every=5, validation_windows=20)
+TINY = {
+    "d_model": 8,
+    "n_layers": 1,
+    "n_heads": 2,
+    "head_dim": 4,
+    "ff_dim": 8,
+    "patch_length": 4,
+    "dropout": 0.2,
+}
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    return load_dataset(DATA)
+
+
+@pytest.fixture(scope="session")
+def config():
+    return complete(
+        RunConfig(data=DATA, model=ModelConfig(kind="transformer", **TINY), training=TRAINING)
+    )
+
+
+@pytest.fixture(scope="session")
+def lstm_config():
+    """The small preset with all that it can have: dropout, and statistics of batch norm."""
+    small = preset(RunConfig(data=DATA, training=TRAINING), "lstm", "small")
+    return small.edits({"model.batch_norm": True, "model.lstm_units": 8})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(f"sqlite:///{tmp_path}/tsdiag.db")
+
+
+@pytest.fixture
+def artifacts(store):
+    return artifact_store(store)
+
+
+@pytest.fixture
+def execute(store, artifacts, dataset):
+    """Carry out a configuration as a process of its own would: nothing of an earlier run is there.
+
+    The global generator is somewhere else each time, which must not matter.
+    """
+    count = 0
+
+    def carry_out(config, stop=never, observers=(), parent=None, on_resume=None, **request):
+        nonlocal count
+        count += 1
+        torch.manual_seed(1000 + count)
+        torch.rand(count)
+        words = {"study": "wind", "role": "trial", "trial": 0, **request}
+        execution = Execution(
+            Request(config=config, parent=parent, **words),
+            dataset,
+            open_store(store.full_url),
+            artifact_store(store),
+            torch.device("cpu"),
+        )
+        return execution.carry_out(stop, observers, on_resume)
+
+    return carry_out
+
+
+@pytest.fixture
+def at():
+    """A stop at a step, with a state."""
+    return lambda step, state="interrupted": lambda moment: state if moment.step == step else None

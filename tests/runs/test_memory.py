@@ -1,0 +1,92 @@
+"""The memory that a run will take, against what the allocator says that it took."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from tsdiag.config import ModelConfig, RunConfig
+from tsdiag.models import Shapes, build, complete, count_parameters, preset
+from tsdiag.runs.memory import activation_bytes, parameter_bytes
+
+SHAPES = Shapes(context_length=48, channels=6)
+CASES = {
+    "transformer": {},
+    "a token a row": {"model.embedding": "linear"},
+    "key dropout": {"model.attention_dropout": 0.2, "model.attention_dropout_kind": "key"},
+    "probability dropout": {
+        "model.embedding": "linear",
+        "model.attention_dropout": 0.2,
+        "model.attention_dropout_kind": "probability",
+    },
+    "lstm": None,
+}
+
+
+def seeded():
+    return torch.Generator().manual_seed(0)
+
+
+def case(name):
+    changes = CASES[name]
+    if changes is None:
+        return preset(RunConfig(), "lstm", "small").edit("model.batch_norm", True)
+    return complete(RunConfig(model=ModelConfig(kind="transformer"))).edits(changes)
+
+
+def allocated(model, batch):
+    """Return the most memory that forward and backward held at a time, without the gradients."""
+    inputs = torch.randn(batch, SHAPES.context_length, SHAPES.channels, generator=seeded())
+    with torch.random.fork_rng(devices=[]):
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as taken:
+            model(inputs).square().mean().backward()
+    events = taken.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    held = most = 0
+    for _, change in changes:
+        held += change
+        most = max(most, held)
+    return most - sum(p.grad.nbytes for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_the_estimate_is_within_a_factor_of_two(name):
+    config = case(name)
+    estimate = activation_bytes(build(config, SHAPES, seeded()), SHAPES, 64)
+    found = allocated(build(config, SHAPES, seeded()), 64)
+    assert found / 2 < estimate < found * 2
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_larger_batch_needs_more(name):
+    model = build(case(name), SHAPES, seeded())
+    sizes = [activation_bytes(model, SHAPES, batch) for batch in (1, 2, 64, 4096)]
+    assert sizes == sorted(set(sizes))
+    assert sizes[3] == pytest.approx(64 * sizes[2], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "path", ["model.d_model", "model.ff_dim", "model.n_heads", "model.n_layers"]
+)
+def test_a_larger_model_needs_more(path):
+    sizes = []
+    for value in (1, 4, 16):
+        config = case("transformer").edit(path, value)
+        model = build(config, SHAPES, seeded())
+        sizes.append((activation_bytes(model, SHAPES, 8), parameter_bytes(config, SHAPES)))
+    assert sizes == sorted(set(sizes))
+
+
+def test_parameters_are_counted_without_being_allocated():
+    huge = case("transformer").edits({"model.d_model": 200_000, "model.ff_dim": 4_000_000})
+    terabytes = parameter_bytes(huge, SHAPES) / 2**40
+    assert terabytes > 10
+    assert parameter_bytes(huge, SHAPES) == 20 * count_parameters(huge, SHAPES)
+
+
+def test_the_estimate_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    activation_bytes(build(case("key dropout"), SHAPES, seeded()), SHAPES, 8)
+    assert torch.equal(torch.get_rng_state(), before)
