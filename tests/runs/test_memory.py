@@ -38,9 +38,9 @@ def case(name):
 def allocated(model, batch):
     """Return the most memory that forward and backward held at a time, without the gradients."""
     inputs = torch.randn(batch, SHAPES.context_length, SHAPES.channels, generator=seeded())
-    with torch.random.fork_rng(devices=[]):
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as taken:
-            model(inputs).square().mean().backward()
+    cpu = [ProfilerActivity.CPU]
+    with torch.random.fork_rng(devices=[]), profile(activities=cpu, profile_memory=True) as taken:
+        model(inputs).square().mean().backward()
     events = taken.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     held = most = 0

@@ -56,10 +56,11 @@ class AfterSteps:
     """Somebody who asks a worker to stop once its trial has come so far."""
 
     def __init__(self, store, step):
-        self.store, self.step = store, step
+        self.store, self.step, self.asked = store, step, False
 
     def __bool__(self):
-        return any(row.step >= self.step for row in under_way(self.store))
+        self.asked |= any(row.step >= self.step for row in under_way(self.store))
+        return self.asked
 
 
 def test_ctrl_c_to_a_search(command, write_study, store, optuna_study, until):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 
 import numpy as np
 import optuna
@@ -37,6 +38,7 @@ def _build(name: str, seed: int) -> BaseSampler:
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "cmaes":
+            import_module("cmaes")  # Optuna would miss it in the first trial only
             return optuna.samplers.CmaEsSampler(seed=seed)
         case "gp":
             return optuna.samplers.GPSampler(seed=seed)
