@@ -116,7 +116,8 @@ def work(store):
     from tsdiag.search.worker import Place, Worker
 
     def run(name="tiny", interruption=None, **place):
-        worker = Worker(store, name, Place(device="cpu", **place), interruption or Interruption())
+        interruption = Interruption() if interruption is None else interruption
+        worker = Worker(store, name, Place(device="cpu", **place), interruption)
         worker.work()
         return worker
 

@@ -32,8 +32,10 @@ def check_whole(store, optuna_study, trials):
             if RESUMES in trial.user_attrs:
                 before = found[trial.user_attrs[RESUMES]]
                 assert before.state == TrialState.FAIL
-                # What had been drawn is kept; what had not been asked for yet is drawn now.
-                assert before.params.items() <= trial.params.items()
+                # What had been drawn is kept; a successor may have died while it drew it again.
+                kept = before.params.items() & trial.params.items()
+                assert len(kept) == len(before.params.keys() & trial.params.keys())
+                assert trial not in counted or before.params.items() <= trial.params.items()
         rows = find_runs(store, "tiny", role=role)
         ended = [row for row in rows if row.state not in ("running", "interrupted")]
         assert sorted(row.trial for row in ended) == [trial.number for trial in counted]
@@ -65,9 +67,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(command, write_study, store, o
             # Workers do not outlive the search that started them.
             os.kill(search.process.pid, signal.SIGKILL)
             search.process.wait()
-            for worker in workers:
-                psutil.wait_procs([psutil.Process(worker)] * is_alive(worker), timeout=20)
-            assert not any(is_alive(pid) for pid in workers)
+            until(lambda pids=tuple(workers): not any(map(is_alive, pids)), seconds=20)
     search = begin(command)
     until(lambda: at_work(store), message=search.text)
     victim = search.workers()[0]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from optuna.trial import TrialState
 
-from tsdiag.search.queue import LEASE, RESUMES
+from tsdiag.search.queue import LEASE, PARENT_RUN, RESUMES
 from tsdiag.search.registration import open_queue
 from tsdiag.search.storage import open_storage
 from tsdiag.store.leases import claim, leases
@@ -102,6 +102,26 @@ def test_dead_between_the_end_of_the_run_and_tell(queue, store, state, told):
     assert queue.claim(1) is None
     assert states(queue) == [told]
     assert queue.finished() == 1
+
+
+def test_a_successor_that_died_before_its_run_began_passes_the_lineage_on(queue, store):
+    trial = asked(queue)
+    row = run_of(store, trial.number)
+    bury(store, queue, trial.number)
+    successor = asked(queue)
+    assert successor.user_attrs[PARENT_RUN] == row.id
+    bury(store, queue, successor.number)
+    third = asked(queue)
+    assert third.user_attrs[PARENT_RUN] == row.id
+
+
+def test_dead_while_drawing_what_it_inherited_keeps_the_rest(queue, store):
+    trial = asked(queue)
+    bury(store, queue, trial.number)
+    successor = queue.claim(3)
+    successor.suggest_categorical("model.n_heads", [1, 2])
+    bury(store, queue, successor.number)
+    assert asked(queue).params == trial.params
 
 
 def test_dead_between_requeue_and_tell(queue, store):

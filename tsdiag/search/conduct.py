@@ -126,10 +126,7 @@ def conduct(
         interrupted = bool(interruption)
     rows, floors = _state(store, spec)
     show(Snapshot(spec, rows, floors, started, deadline, count))
-    finals = _finals(store, spec)
-    comparison = None
-    if not interrupted:
-        comparison = compare(store, spec.name, finals, dataset, artifact_store(store))
+    comparison = None if interrupted else judge_study(store, spec, dataset)
     return SearchResult(
         study=spec.name,
         best=next(iter(best_runs(store, spec.name, "trial", 1)), None),
@@ -137,7 +134,7 @@ def conduct(
         rows=rows,
         floors=floors,
         comparison=comparison,
-        pending=len(finals.pending()),
+        pending=len(_finals(store, spec).pending()),
         interrupted=interrupted,
         seconds=time.time() - started,
     )
@@ -177,6 +174,11 @@ def conclude(
             "again to go on"
         )
     return result.comparison
+
+
+def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:
+    """Return the verdict on the final runs that are done, scoring the test span once."""
+    return compare(store, spec.name, _finals(store, spec), dataset, artifact_store(store))
 
 
 def _finals(store: Store, spec: StudySpec) -> Finals:

@@ -147,10 +147,13 @@ class TrialQueue:
             lineage = {
                 RESUMES: trial.number,
                 ORIGIN: trial.user_attrs.get(ORIGIN, trial.number),
-                PARENT_RUN: run.id if run else None,
+                # Dead before its own run began: its successor continues what it was to continue.
+                PARENT_RUN: run.id if run else trial.user_attrs.get(PARENT_RUN),
             }
+            # What it was to draw, too: it may have died while it drew what it had inherited.
+            inherited = trial.system_attrs.get("fixed_params", {})
             self.study.enqueue_trial(
-                dict(trial.params), user_attrs={**trial.user_attrs, **lineage, **more}
+                {**inherited, **trial.params}, user_attrs={**trial.user_attrs, **lineage, **more}
             )
         self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
