@@ -126,7 +126,8 @@ def test_every_row_with_a_past_is_predicted_and_the_last_beyond_the_data(study, 
     assert last["target"].tolist() == ["speed"] * 3 + ["heat"] * 3
     assert np.isfinite(last["level"]).all()
     assert answer.stderr == (
-        f"predicted from 79 of {ROWS} rows; the first 11 have less than 12 rows behind them\n"
+        f"predicted from 79 of {ROWS} rows; the first 11 have less than 12 rows behind them; "
+        "3 start from a missing target, carried from the row before\n"
     )
 
 

@@ -24,7 +24,7 @@ def test_a_baseline_that_did_not_finish_is_told_with_its_reason():
 
 
 def test_missing_transformers_and_missing_finals_are_told_apart():
-    assert "any transformer" in no_verdict([run("baseline"), run(state="pruned")])
+    assert "a transformer" in no_verdict([run("baseline"), run(state="pruned")])
     assert "final runs are not done" in no_verdict([run("baseline"), run()])
 
 

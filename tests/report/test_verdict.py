@@ -143,7 +143,7 @@ def test_costs_of_both_are_shown():
     text = verdict_text(judge(trial(0.412), side(0.455)))
     row = next(line for line in text.splitlines() if line.startswith("trial 17"))
     assert "3.35 M" in row
-    assert "1 min 15 s" in row
+    assert "1:15" in row
 
 
 def test_how_surely_tells_what_few_seeds_cannot_say():

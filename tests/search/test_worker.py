@@ -1,5 +1,6 @@
 """What a worker does with trials that fail, do not fit, or take too long."""
 
+import math
 import time
 
 import pytest
@@ -8,8 +9,10 @@ from optuna.trial import TrialState
 
 from tsdiag.errors import TsdiagError
 from tsdiag.search import limits, worker
+from tsdiag.search.watch import Watch
 from tsdiag.store.runs import best_runs, find_runs
 from tsdiag.store.studies import load_study
+from tsdiag.training.observer import Moment
 
 
 def trial_rows(store):
@@ -143,10 +146,27 @@ def test_the_budget_is_kept_inside_a_trial(prepared, store, work):
     work(deadline=deadline)
     assert time.time() < deadline + 3
     rows = trial_rows(store)
-    assert rows[-1].state == "timed_out"
+    # Out of the search's time, not of its own: the next search resumes it.
+    assert rows[-1].state == "interrupted"
     assert best_runs(store, "tiny", "baseline", 1)
     # Nothing went its whole way, so nothing goes to final runs.
     assert find_runs(store, "tiny", role="final") == []
+
+
+@pytest.mark.parametrize(
+    ("deadline", "limit", "state"),
+    [(0.0, math.inf, "interrupted"), (math.inf, 0.0, "timed_out"), (math.inf, math.inf, None)],
+)
+def test_out_of_the_searchs_time_is_resumed_and_out_of_its_own_is_an_end(deadline, limit, state):
+    class Queue:
+        def keep(self, number):
+            return True
+
+    class Trial:
+        number = 0
+
+    watch = Watch(Trial(), Queue(), False, deadline, limit)
+    assert watch(Moment(None, None, step=3)) == state
 
 
 def test_after_the_deadline_no_final_run_begins(prepared, store, work):

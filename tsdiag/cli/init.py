@@ -23,7 +23,13 @@ def init(
         str, typer.Argument(metavar="DATA", help="CSV or Parquet file, or a database URL.")
     ],
     target: Annotated[
-        str, typer.Option("--target", metavar="COLUMN", help="What to predict.", show_default=False)
+        list[str],
+        typer.Option(
+            "--target",
+            metavar="COLUMN",
+            help="What to predict; repeatable.",
+            show_default=False,
+        ),
     ],
     time: Annotated[
         str | None,
@@ -53,9 +59,15 @@ def init(
 
 
 def _describe(
-    data: str, query: str | None, target: str, time: str | None, name: str | None, out: Path
+    data: str,
+    query: str | None,
+    targets: list[str],
+    time: str | None,
+    name: str | None,
+    out: Path,
 ) -> str:
     import tomllib
+    from dataclasses import replace
 
     from tsdiag.cli.study_template import write_study
     from tsdiag.data.inspect import propose
@@ -64,8 +76,15 @@ def _describe(
 
     table = read_table(_source(data, query))
     frame = table.frame if time is None else _only_time(table, time)
-    proposals = propose(frame, target, table.source)
+    proposals = propose(frame, targets[0], table.source)
+    if len(targets) > 1:
+        proposals = [
+            replace(item, value=targets) if item.key == "target" else item for item in proposals
+        ]
     text = write_study(name or _name_after(data), _reference(data, query, out), proposals)
+    for proposal in proposals:
+        if proposal.warning:
+            typer.echo(f"warning: data.{proposal.key}: {proposal.warning}", err=True)
     # What is written must be what `search` reads; its own checks say so before the file exists.
     parse_spec(tomllib.loads(text), out)
     return text

@@ -132,4 +132,6 @@ def _counted(rows: Rows) -> str:
         words += f"; the first {rows.short} have less than {length} rows behind them"
     if rows.incomplete:
         words += f"; {rows.incomplete} miss a value among the last {length} rows"
+    if rows.carried:
+        words += f"; {rows.carried} start from a missing target, carried from the row before"
     return words

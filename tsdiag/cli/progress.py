@@ -107,7 +107,9 @@ def _finals(snapshot: Snapshot) -> str:
     running = [
         f"{row.label} seed {row.seed} {_step(row)}" for row in rows if row.state == "running"
     ]
-    return ", ".join([f"{ended} runs done", *running]) if rows else "after the search"
+    labels = {row.label for row in rows}
+    asked = snapshot.spec.search.final_seeds * max(len(labels), 1)
+    return ", ".join([f"{ended} of {asked} done", *running]) if rows else "after the search"
 
 
 def _time(snapshot: Snapshot) -> str:

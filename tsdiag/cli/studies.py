@@ -27,15 +27,18 @@ def chosen_study(store: Store, name: str | None) -> StudyRow:
 
 
 def chosen_run(store: Store, study: str, trial: int) -> RunRow:
-    """Return the newest run of a trial.
+    """Return the newest run of a trial; of one that was resumed under another number, that one's.
 
     Raises:
         UsageError: the study has no such trial.
     """
-    runs = newest(find_runs(store, study, role="trial"))
-    for run in reversed(runs):
-        if run.trial == trial:
-            return run
-    numbers = sorted(run.trial for run in runs if run.trial is not None)
+    runs = find_runs(store, study, role="trial")
+    continued_by = {run.parent: run for run in runs if run.parent is not None}
+    found = next((run for run in reversed(runs) if run.trial == trial), None)
+    while found is not None and found.id in continued_by:
+        found = continued_by[found.id]
+    if found is not None:
+        return found
+    numbers = sorted(run.trial for run in newest(runs) if run.trial is not None)
     has = f"it has {numbers[0]}..{numbers[-1]}" if numbers else "it has none yet"
     raise UsageError(f'unknown trial {trial} in study "{study}" ({has}); list them: tsdiag trials')

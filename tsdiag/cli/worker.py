@@ -9,7 +9,10 @@ import typer
 
 from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage
 
-Index = Annotated[int, typer.Option(min=0, help="Which of the study's workers this is.")]
+Index = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seeds what this worker tries; left out: a number of its own."),
+]
 Of = Annotated[int, typer.Option(min=1, help="How many workers share this machine's memory.")]
 Deadline = Annotated[float, typer.Option(hidden=True)]
 FinalsOnly = Annotated[bool, typer.Option("--finals-only", hidden=True)]
@@ -19,7 +22,7 @@ def worker(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The study to join.")],
     storage: Storage = DEFAULT_STORAGE,
     device: Device = "auto",
-    index: Index = 0,
+    index: Index = None,
     of: Of = 1,
     deadline: Deadline = math.inf,
     finals_only: FinalsOnly = False,
@@ -27,8 +30,8 @@ def worker(
     """Join a study and run trials until its budget is spent.
 
     Start as many as you like, on any machine that reaches the database, the
-    artifact folder and the data. One thread each. Give each its own --index:
-    it seeds what it tries. Ctrl-C or SIGTERM hands the running trial back.
+    artifact folder and the data. One thread each. Ctrl-C or SIGTERM hands the
+    running trial back.
     """
     import os
     import time
@@ -48,6 +51,9 @@ def worker(
     timeout = load_study(store, name).spec["search"].get("timeout")
     if math.isinf(deadline) and timeout:
         deadline = time.time() + timeout
+    if index is None:
+        # Two workers of one index would draw the same trials.
+        index = int.from_bytes(os.urandom(4))
     place = Place(index, of, deadline, device, finals_only)
     with Interruption() as interruption:
         Worker(store, name, place, interruption).work()

@@ -34,6 +34,7 @@ class Proposal:
     key: str
     value: Any
     comment: str
+    warning: str = ""  # what a person must hear, not only find in a file
 
 
 def propose(frame: pandas.DataFrame, target: str, source: str = "the table") -> list[Proposal]:
@@ -96,7 +97,7 @@ def _time(table: Table, name: str) -> Proposal:
     try:
         times = read_time(table.frame[name], table.source)
     except DataError as error:
-        return Proposal("time", name, f"to be repaired first: {error}")
+        return Proposal("time", name, f"to be repaired first: {error}", str(error))
     season = find_season(times)
     found = f"season of {season} rows" if season else "no regular step found"
     return Proposal("time", name, f"{moment(times[0])} to {moment(times[-1])}, {found}")
@@ -126,7 +127,8 @@ def _features(columns: list[str], unread: dict[str, DataError | None]) -> Propos
     if not left_out:
         return Proposal("features", "all", f"{len(columns)} columns, or a list of names")
     kept = [name for name in columns if not unread[name]]
-    return Proposal("features", kept, "not numbers, left out: " + ", ".join(left_out))
+    why = "; ".join(str(unread[name]) for name in left_out)
+    return Proposal("features", kept, "left out: " + ", ".join(left_out), f"left out: {why}")
 
 
 def _missing(table: Table, columns: list[str], unread: dict[str, DataError | None]) -> str:

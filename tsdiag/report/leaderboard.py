@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
 from tsdiag.compare.metrics import skill
-from tsdiag.config import Frozen
+from tsdiag.config import Frozen, flatten
 from tsdiag.report.wording import clock, number, paragraph, plain, size, table
 
 if TYPE_CHECKING:
     from tsdiag.store.runs import RunRow  # loads SQLAlchemy
 
+# What a search chooses; data and training are the study's, the same for all of its trials.
+_CHOSEN = ("model.", "optimizer.")
 # A model of these ended in a state that no one wants to go on from, however good it once was.
 BROKEN = frozenset({"diverged", "failed", "infeasible"})
 
@@ -34,6 +37,7 @@ class LeaderboardRow(Frozen):
     parameters: int | None
     seconds: float
     reason: str
+    settings: dict[str, Any] = Field(description="its model and optimizer paths with their values")
 
 
 class Leaderboard(Frozen):
@@ -101,7 +105,13 @@ def _row(run: RunRow, floor: float | None, reference: float | None) -> Leaderboa
         parameters=run.parameters,
         seconds=run.seconds,
         reason=run.reason,
+        settings=_settings(run),
     )
+
+
+def _settings(run: RunRow) -> dict[str, Any]:
+    paths = flatten(json.loads(run.config))
+    return {path: value for path, value in paths.items() if path.startswith(_CHOSEN)}
 
 
 def _rank(row: LeaderboardRow) -> tuple[bool, float, int]:
@@ -124,7 +134,25 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
     ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     left_out = len(board.trials) - len(shown)
     more = f"\n... and {left_out} more: tsdiag trials" if left_out else ""
-    return table(header, ranked, words=2) + more + "\n" + _legend(board)
+    parts = [table(header, ranked, words=2) + more, _legend(board), _best_settings(board)]
+    return "\n".join(part for part in parts if part)
+
+
+def _best_settings(board: Leaderboard) -> str:
+    """Return what the best trial is, by the paths in which the trials differ."""
+    if board.best is None:
+        return ""
+    chosen = board.best.settings.items()
+    varied = [
+        f"{path.removeprefix('model.')} {_shown(value)}"
+        for path, value in chosen
+        if any(row.settings.get(path) != value for row in board.trials)
+    ]
+    return paragraph(f"trial {board.best.trial}: {', '.join(varied)}") if varied else ""
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else plain(str(value))
 
 
 def _trial_cells(row: LeaderboardRow) -> list[str]:
@@ -160,9 +188,17 @@ def _legend(board: Leaderboard) -> str:
 def leaderboard_csv(board: Leaderboard) -> str:
     """Return the trials and the baseline as CSV; ratios are plain numbers, gaps are empty."""
     page = io.StringIO()
-    fields = list(LeaderboardRow.model_fields)
-    writer = csv.DictWriter(page, fields, lineterminator="\n")
+    rows = [_csv_cells(row) for row in board.trials]
+    if board.baseline:
+        rows.append({**_csv_cells(board.baseline), "trial": "baseline"})
+    own = [name for name in LeaderboardRow.model_fields if name != "settings"]
+    fields = dict.fromkeys([*own, *(name for row in rows for name in row)])
+    writer = csv.DictWriter(page, list(fields), lineterminator="\n")
     writer.writeheader()
-    baseline = [{**board.baseline.model_dump(), "trial": "baseline"}] if board.baseline else []
-    writer.writerows([*(row.model_dump() for row in board.trials), *baseline])
+    writer.writerows(rows)
     return page.getvalue()
+
+
+def _csv_cells(row: LeaderboardRow) -> dict[str, Any]:
+    """Return a row with a column for each of its settings."""
+    return row.model_dump(exclude={"settings"}) | row.settings

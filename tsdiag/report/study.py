@@ -51,7 +51,7 @@ def search_summary(
 
 def no_verdict(runs: Sequence[RunRow]) -> str:
     """Return why a search has no verdict: what is missing of a pair of final runs."""
-    for role, who in (("baseline", "the baseline"), ("trial", "any transformer")):
+    for role, who in (("baseline", "the baseline"), ("trial", "a transformer")):
         ended = [run for run in runs if run.role == role and run.state in ENDED]
         if not any(run.state in WHOLE for run in ended):
             return paragraph(

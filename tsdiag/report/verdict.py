@@ -5,8 +5,8 @@ from __future__ import annotations
 from tsdiag.compare.comparison import Comparison, Contender, Difference, Interval
 from tsdiag.compare.metrics import Scores, skill
 from tsdiag.report.wording import (
+    clock,
     decimals_for,
-    duration,
     listing,
     number,
     paragraph,
@@ -115,8 +115,9 @@ def _against_floor(comparison: Comparison) -> str:
     if not worse:
         return f"Both are better than the best floor, {name}{unsure}."
     if len(worse) == len(sides):
+        shown = "shown to be " if close else ""
         return (
-            f"But neither is below the best floor, {name}, with test MSE {mse}{unsure}: "
+            f"But neither is {shown}below the best floor, {name}, with test MSE {mse}: "
             "use that until a model does better."
         )
     return (
@@ -138,8 +139,8 @@ def _scores_table(comparison: Comparison) -> str:
         [_row_name(comparison.baseline), *_cells(comparison.baseline.mean, best, decimals)],
     ]
     for row, side in zip(rows, (comparison.candidate, comparison.baseline), strict=True):
-        row.extend([size(side.parameters), duration(_mean(side.seconds))])
-    for name, scores in floors.items():
+        row.extend([size(side.parameters), clock(_mean(side.seconds))])
+    for name, scores in sorted(floors.items(), key=lambda item: item[1].mse):
         rows.append([f"{_floor_name(name)} (floor)", *_cells(scores, best, decimals), "", ""])
     header = ["on test data", "MSE", "MAE", "R2", "skill", "sign", "params", "training"]
     gained = f"skill: 1 - MSE / MSE of {_floor_name(comparison.best_floor or '')}" if best else ""

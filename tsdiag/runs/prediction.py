@@ -21,7 +21,7 @@ from tsdiag.training.evaluation import predict
 
 if TYPE_CHECKING:
     import pandas
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Bool, Float32, Float64, Int64
 
     Times = pandas.Series[Any]
 
@@ -33,13 +33,15 @@ _MOST_LINES = 1 << 18
 class Rows:
     """New rows with the windows that can be predicted from: one ends at each row that allows it.
 
-    ``short`` rows have too little past, ``incomplete`` ones a missing value in it.
+    ``short`` rows have too little past, ``incomplete`` ones a missing value in it; ``carried`` of
+    the predicted ones start from a target that was missing and filled, as no window of training.
     """
 
     windows: Windows
     time: Times | None  # as it was given
     short: int
     incomplete: int
+    carried: int
     notes: tuple[str, ...]
 
     def with_time_as_text(self) -> Rows:
@@ -87,6 +89,7 @@ def read_rows(trained: Trained, table: Table) -> Rows:
         time=None if config.time is None else table.frame[config.time],
         short=short,
         incomplete=len(values) - short - len(ends),
+        carried=int(_missing_targets(numbers, names, trained)[ends].sum()),
         notes=tuple(notes),
     )
 
@@ -122,6 +125,15 @@ def _lines(trained: Trained, rows: Rows, windows: Windows) -> pandas.DataFrame:
         "level": level.transpose(1, 2).flatten().numpy(),
     }
     return pandas.DataFrame(columns)
+
+
+def _missing_targets(
+    numbers: Float64[np.ndarray, "row column"], names: tuple[str, ...], trained: Trained
+) -> Bool[np.ndarray, " row"]:
+    found: Bool[np.ndarray, " row"] = np.isnan(
+        numbers[:, [names.index(name) for name in trained.targets]]
+    ).any(axis=1)
+    return found
 
 
 def _complete_ends(

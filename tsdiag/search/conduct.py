@@ -23,6 +23,8 @@ from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
+from tsdiag.store.leases import held
+from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
 from tsdiag.store.studies import load_study
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 # More workers than this on one machine write to one SQLite file in turns, mostly waiting.
 MOST_WORKERS = 8
 _POLL = 0.5
+# Scoring the test span takes seconds, for a dear model minutes [s].
+_VERDICT_LEASE = 600.0
 
 
 @dataclass(frozen=True)
@@ -157,8 +161,8 @@ def conclude(
     finals = _finals(store, spec)
     if not finals.candidates():
         raise UsageError(
-            f'compare in study "{spec.name}": no finished trial or no finished baseline yet; run '
-            f"it on with: tsdiag search {spec.name}"
+            f'compare in study "{spec.name}": no finished trial or no finished baseline yet; give '
+            "the `tsdiag search` line that began it once more, with more time or trials"
         )
     comparison = None if finals.pending() else stored_comparison(store, spec.name)
     if comparison is not None:
@@ -168,6 +172,8 @@ def conclude(
     result = conduct(
         store, endless, dataset, workers=workers, device=device, finals_only=True, show=show
     )
+    if result.interrupted:
+        raise KeyboardInterrupt
     if result.comparison is None:
         raise TsdiagError(
             f'compare in study "{spec.name}": the final runs are not done; run the same command '
@@ -178,7 +184,9 @@ def conclude(
 
 def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:
     """Return the verdict on the final runs that are done, scoring the test span once."""
-    return compare(store, spec.name, _finals(store, spec), dataset, artifact_store(store))
+    # Two searches that end together must not both score the test span.
+    with held(store, f"{spec.name}/verdict", owner(), _VERDICT_LEASE):
+        return compare(store, spec.name, _finals(store, spec), dataset, artifact_store(store))
 
 
 def _finals(store: Store, spec: StudySpec) -> Finals:

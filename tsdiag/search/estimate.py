@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import optuna
 import torch
 
 from tsdiag.config import RunConfig
@@ -15,13 +16,20 @@ from tsdiag.report.wording import duration, size, table
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.conduct import default_workers
-from tsdiag.search.space import KIND, baseline_config, default_config, distribution_of
-from tsdiag.search.spec import StudySpec
+from tsdiag.search.registration import check_buildable
+from tsdiag.search.space import (
+    KIND,
+    baseline_config,
+    default_config,
+    resolve,
+)
+from tsdiag.search.spec import Choice, Range, StudySpec
 from tsdiag.training.evaluation import evaluate
 from tsdiag.training.loop import Training
 
 # The first step warms caches up; the next few are alike.
 _STEPS = 4
+_DRAWS = 6
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,12 @@ def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
     """
     torch.set_num_threads(1)
     dataset = load_dataset(spec.data)
+    check_buildable(spec, dataset)
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
     costs = [
         measure_cost(f"baseline ({spec.baseline.preset})", baseline_config(spec), dataset, chosen),
-        measure_cost("transformer (default)", default_config(spec), dataset, chosen),
+        _sampled_cost(spec, dataset, chosen),
         *(
             measure_cost(f"enqueued {number}", default_config(spec, paths), dataset, chosen)
             for number, paths in enumerate(spec.enqueue)
@@ -79,21 +88,44 @@ def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
     )
 
 
+def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Cost:
+    """Return the mean cost of a few random draws: the space holds far dearer models than others."""
+    sampler = optuna.samplers.RandomSampler(seed=spec.search.seed)
+    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
+    costs = [measure_cost("", resolve(spec, study.ask()), dataset, device) for _ in range(_DRAWS)]
+
+    def mean(name: str) -> float:
+        return sum(float(getattr(cost, name)) for cost in costs) / len(costs)
+
+    name = f"transformer, mean of {_DRAWS} draws"
+    return Cost(name, int(mean("parameters")), mean("step_seconds"), mean("seconds"))
+
+
 def _study(spec: StudySpec, workers: int) -> str:
     search, training = spec.search, spec.training
     limit = f", at most {duration(search.timeout)} in all" if search.timeout else ""
     lines = [
-        f"study {spec.name}: {search.trials} trials{limit}, {workers} workers, "
+        f"study {spec.name}: {search.trials} trials{limit}, {workers} workers",
         f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}",
+        f"baseline: {spec.baseline.model} {spec.baseline.preset}"
+        + (f", with {search.trials} trials of its own" if spec.baseline.tune else ""),
         f"training: {training.max_steps} steps of {training.batch_size} windows, "
         f"validation every {training.evaluate_every} steps",
     ]
     for path, choice in spec.space.items():
-        fixed = distribution_of(choice) is None
-        lines.append(f"  {path} {'=' if fixed else 'in'} {choice}")
+        lines.append(f"  {path} {_told(choice)}")
     if not spec.space:
         lines.append(f"space: the {KIND}'s own")
     return "\n".join(lines)
+
+
+def _told(choice: Choice) -> str:
+    if isinstance(choice, Range):
+        kind = " (log)" if choice.log else f" by {choice.step}" if choice.step else ""
+        return f"from {choice.low} to {choice.high}{kind}"
+    if isinstance(choice, tuple):
+        return "one of " + ", ".join(map(str, choice))
+    return f"= {choice}"
 
 
 def _costs(costs: list[Cost]) -> str:
@@ -109,9 +141,11 @@ def _total(spec: StudySpec, costs: list[Cost], workers: int) -> str:
     sampled = max(0, spec.search.trials - len(enqueued)) * transformer
     searching = (baseline + sampled + sum(enqueued)) / workers
     finals = spec.search.final_seeds * (baseline + 2 * transformer) / workers
+    if spec.baseline.tune:
+        searching += (spec.search.trials - 1) * baseline / workers
     lines = [
-        f"about {duration(searching)} for the search if no trial is pruned, "
-        f"and {duration(finals)} for the final runs"
+        f"about {duration(searching)} for the search if no trial is pruned,",
+        f"and {duration(finals)} for the final runs",
     ]
     limit = spec.search.timeout
     if limit and searching + finals > limit:

@@ -39,7 +39,7 @@ def register(
         ConfigError: it exists with other settings, or one of its configurations cannot be built.
         DataError: it exists with other data.
     """
-    _check_buildable(spec, dataset)
+    check_buildable(spec, dataset)
     known = find_study(store, spec.name)
     if known is not None:
         _refuse_changes(known.spec, spec, store.url)
@@ -95,8 +95,12 @@ def refuse_other_data(dataset: Dataset, study: StudyRow) -> None:
         )
 
 
-def _check_buildable(spec: StudySpec, dataset: Dataset) -> None:
-    """Check the names and the space, and build on paper what the study names by itself."""
+def check_buildable(spec: StudySpec, dataset: Dataset) -> None:
+    """Check the names and the space, and build on paper what the study names by itself.
+
+    Raises:
+        ConfigError: a path, a value or a name does not fit.
+    """
     build_pruner(spec.search.pruner)
     build_sampler(spec.search.sampler, spec.search.seed, worker=0, trials=0)
     check_space(spec)

@@ -26,7 +26,8 @@ class Watch:
     trial: optuna.Trial
     queue: TrialQueue
     interruption: Interruption
-    deadline: float  # time.time() at which the trial must end, inf for none
+    deadline: float  # time.time() at which the search pauses, inf for none
+    limit: float = math.inf  # time.time() at which this trial's own time is over
     prune: bool = True
     lost: bool = False  # another worker took this trial for dead
     _renewed: float = 0.0
@@ -44,9 +45,10 @@ class Watch:
                 return None
             if self.prune and self.trial.should_prune():
                 return "pruned"
-        if self.interruption:
-            return "interrupted"
-        return "timed_out" if now > self.deadline else None
+        if now > self.limit:
+            return "timed_out"
+        # Out of the search's time is no fault of the trial: the next search resumes it.
+        return "interrupted" if self.interruption or now > self.deadline else None
 
     def replay(self, trace: Trace) -> None:
         """Report what the trial that this one continues had reported."""

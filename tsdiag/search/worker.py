@@ -104,13 +104,14 @@ class Worker:
         return _wait if self._finals.running_elsewhere() else None
 
     def _next_baseline(self) -> Task | None:
-        search = self.spec.search
-        wanted = search.trials if self.spec.baseline.tune else 1
-        over = is_over(self._half_time()) and self._baselines.finished() > 0
-        trial = None if over else self._baselines.claim(wanted)
+        wanted = self.spec.search.trials if self.spec.baseline.tune else 1
+        deadline = self._place.deadline
+        if self._baselines.finished() > 0:
+            deadline = self._half_time()
+        trial = None if is_over(deadline) else self._baselines.claim(wanted)
         if trial is None:
             return None
-        return lambda: self._run_trial(self._baselines, trial, self._half_time())
+        return lambda: self._run_trial(self._baselines, trial, deadline)
 
     def _next_floors(self) -> Task | None:
         key = f"{self.spec.name}/floors"
@@ -136,7 +137,7 @@ class Worker:
         release(self._store, key, owner())
 
     def _half_time(self) -> float:
-        """A tuned or dear baseline may take half of the time, like the transformers."""
+        """A baseline's own search may take half of the time, like the transformers'."""
         return self._started + (self._place.deadline - self._started) / 2
 
     def _search_deadline(self) -> float:
@@ -169,8 +170,10 @@ class Worker:
         refusal = refuse_oversized(request.config, shapes, self.device, self._place.of)
         if refusal is not None:
             return self._unrun(queue, trial.number, request.config, refusal)
-        deadline = min(deadline, time.time() + self._seconds_left(request))
-        watch = Watch(trial, queue, self._interruption, deadline, prune=queue.role == "trial")
+        limit = time.time() + self._seconds_left(request)
+        watch = Watch(
+            trial, queue, self._interruption, deadline, limit, prune=queue.role == "trial"
+        )
         done = self._execution(request).carry_out(watch, on_resume=watch.replay)
         if done.row.state != "interrupted":
             return self._scored(done)
@@ -179,7 +182,12 @@ class Worker:
         return None
 
     def _seconds_left(self, request: Request) -> float:
-        """Return what is left of a trial's own time, after what the runs that it continues took."""
+        """Return what is left of a trial's own time, after what the runs that it continues took.
+
+        The preset of the baseline has no limit of its own: without it there is nothing to beat.
+        """
+        if request.role == "baseline" and not self.spec.baseline.tune:
+            return math.inf
         spent = get_run(self._store, request.parent).seconds if request.parent else 0.0
         return (self.spec.search.trial_timeout or math.inf) - spent
 
