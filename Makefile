@@ -2,7 +2,7 @@
 PYTHON ?= python3
 TEST_WORKERS ?= 2
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # The stamp's name holds what was installed and where, so that a changed file or a moved folder
 # installs again, and a touched file (a checkout, a pull) does not: the second time is offline.
