@@ -43,7 +43,7 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@set -e; for script in $(wildcard benchmarks/*.py); do \
-		echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python $$script; \
+		echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python $$script --short; \
 	done
 
 clean:

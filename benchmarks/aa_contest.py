@@ -133,7 +133,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--context-length", type=int, default=128)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--short", action="store_true", help="a pool of 20, trained 60 steps")
     options = parser.parse_args()
+    if options.short:
+        options.pool, options.steps, options.seeds = 20, 60, [5]
     torch.set_num_threads(1)
     console, started = Console(), time.perf_counter()
     pool = train_pool(

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from tsdiag.errors import ConfigError, suggestion
+from tsdiag.errors import ConfigError, suggestion, without_passwords
 
 Transform = Literal["none", "difference", "percent_change", "log_return"]
 
@@ -207,7 +207,7 @@ def explain_validation(asked: str, error: ValidationError) -> str:
         unknown = item["type"] == "extra_forbidden"
         told = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
         lines.append(f"{where}: {told}{found}")
-    return f"{asked}: " + "; ".join(lines)
+    return without_passwords(f"{asked}: " + "; ".join(lines))
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -6,6 +6,7 @@ Every message has three parts: what was asked, what was found, what to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -33,3 +34,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean "x"?' for the closest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the passwords of URLs are ***, for messages that quote a person."""
+    return re.sub(r"(://[^:/?#\s]*):[^\s]*@", r"\1:***@", text)

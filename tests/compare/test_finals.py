@@ -76,10 +76,13 @@ def test_a_configuration_that_was_drawn_twice_goes_once(store):
     assert labels(store) == ["baseline 0", "trial 0", "trial 2"]
 
 
-def test_the_seed_of_the_search_is_never_a_final_seed():
+def test_a_seed_that_chose_something_is_never_a_final_seed(searched):
+    used = {row.seed for row in find_runs(searched, "s") if row.role != "final"}
+    assert used
     for seed in (0, 7):
-        assert seed not in Finals(None, "s", 20, seed).seeds
-        assert len(set(Finals(None, "s", 20, seed).seeds)) == 20
+        found = Finals(searched, "s", 20, seed).seeds
+        assert len(set(found)) == 20
+        assert not used & {*found}
 
 
 def test_pairs_are_completed_early(searched):
@@ -112,7 +115,16 @@ def test_a_run_that_another_process_is_at_is_left_to_it(searched, monkeypatch):
     assert holder(searched, "s/final/baseline 0/1") is None
 
 
-@pytest.mark.parametrize("state", ["diverged", "failed", "infeasible", "early_stopped"])
+def test_what_failed_is_tried_again_but_not_for_ever(searched):
+    for _ in range(3):
+        final = finals(searched).next()
+        assert (final.candidate.label, final.seed) == ("baseline 0", 1)
+        carry_out(searched, final, "failed")
+        finals(searched).release(final.candidate, final.seed)
+    assert finals(searched).next().candidate.label != "baseline 0"
+
+
+@pytest.mark.parametrize("state", ["diverged", "infeasible", "early_stopped"])
 def test_what_has_ended_badly_is_not_tried_again(searched, state):
     final = finals(searched).next()
     carry_out(searched, final, state)

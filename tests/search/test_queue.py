@@ -230,3 +230,16 @@ def test_a_failed_baseline_is_tried_again(prepared, store):
     row = create_run(store, RunRow("tiny", "baseline", "{}", trial=0, state="failed"))
     baselines.finish(trial.number, row)
     assert baselines.claim(1) is not None
+
+
+def test_a_late_but_living_worker_is_told_that_its_trial_was_taken(queue, store):
+    trial = asked(queue)
+    row = run_of(store, trial.number)
+    # Time passes: the lease runs out, while its holder, this process, is alive and well.
+    claim(store, f"{queue.study.study_name}/trial/{trial.number}", owner(), -1)
+    successor = queue.claim(3)
+    assert successor.user_attrs[RESUMES] == trial.number
+    assert not queue.keep(trial.number)
+    queue.finish(trial.number, row)
+    assert states(queue)[0] == "FAIL"
+    assert find_runs(store, "tiny", trial=trial.number)[0].state == "interrupted"

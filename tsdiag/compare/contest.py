@@ -109,7 +109,7 @@ def _side(
         parameters=done[0].parameters or 0,
         seconds=tuple(row.seconds for row in done),
         cpu_seconds=tuple(row.cpu_seconds for row in done),
-        failed_seeds=tuple(sorted(row.seed for row in rows if row.weights is None)),
+        failed_seeds=tuple(sorted({row.seed for row in rows} - {row.seed for row in done})),
     )
 
 

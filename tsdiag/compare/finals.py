@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import count, islice
 
 from tsdiag.config import RunConfig
 from tsdiag.runs.execute import Request
@@ -16,8 +18,17 @@ from tsdiag.store.runs import WHOLE, RunRow, best_runs, find_runs, update_run
 # the test data is decided by their mean validation loss over fresh seeds.
 FINALISTS = 2
 
-_ENDED = (*WHOLE, "diverged", "failed", "infeasible")
-_LEASE = 120.0
+_ENDED = (*WHOLE, "diverged", "infeasible")
+# As long as a trial's: see search/queue.py.
+_LEASE = 900.0
+_BUDGET = (
+    "training.max_steps",
+    "training.evaluate_every",
+    "training.validation_windows",
+    "training.patience",
+)
+# A final run that failed may have met a full disk; one that fails this often has a defect.
+_MOST_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,9 @@ class Finals:
         self._store = store
         self._study = study
         # Not the seed that the search was run with: the best trials were chosen on it.
-        self.seeds = tuple(search_seed + 1 + number for number in range(seeds))
+        used = {row.seed for row in find_runs(store, study) if row.role != "final"}
+        fresh = (seed for seed in count(search_seed + 1) if seed not in used)
+        self.seeds = tuple(islice(fresh, seeds))
         self._owner = owner()
 
     def candidates(self) -> list[Candidate]:
@@ -55,7 +68,11 @@ class Finals:
         transformers = _distinct(best_runs(self._store, self._study, "trial", sys.maxsize))
         if not baselines or not transformers:
             return []
-        return [_candidate(row) for row in (*baselines, *transformers[:FINALISTS])]
+        chosen = (*baselines, *transformers[:FINALISTS])
+        baseline, *others = (_candidate(row) for row in chosen)
+        # Whatever a study lets its trials vary, the contest is held under one budget.
+        budget = {path: baseline.config.get(path) for path in _BUDGET}
+        return [baseline, *(replace(it, config=it.config.edits(budget)) for it in others)]
 
     def next(self) -> FinalRun | None:
         """Claim the next final run, seed by seed so that pairs are complete early, or None."""
@@ -70,11 +87,11 @@ class Finals:
     def pending(self) -> list[tuple[Candidate, int]]:
         """Return what has not ended yet, running ones included."""
         everyone = self.candidates()
-        ended = [
-            (row.label, row.seed)
-            for row in find_runs(self._store, self._study, role="final")
-            if row.state in _ENDED and _is_of(row, everyone)
-        ]
+        rows = find_runs(self._store, self._study, role="final")
+        rows = [row for row in rows if _is_of(row, everyone)]
+        ended = {(row.label, row.seed) for row in rows if row.state in _ENDED}
+        failures = Counter((row.label, row.seed) for row in rows if row.state == "failed")
+        ended |= {run for run, times in failures.items() if times >= _MOST_FAILURES}
         return [
             (candidate, seed)
             for seed in self.seeds

@@ -115,6 +115,9 @@ class Execution:
         parameters = sum(p.numel() for p in training.model.parameters())
         self._update(parameters=parameters)
         parent = get_run(self.store, self.request.parent) if self.request.parent else None
+        # One that died before it took a checkpoint over left it with its own parent.
+        while parent is not None and parent.checkpoint is None and parent.parent is not None:
+            parent = get_run(self.store, parent.parent)
         if parent is None or parent.checkpoint is None:
             return training
         try:

@@ -90,6 +90,7 @@ def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
 
 def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Cost:
     """Return the mean cost of a few random draws: the space holds far dearer models than others."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.RandomSampler(seed=spec.search.seed)
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
     costs = [measure_cost("", resolve(spec, study.ask()), dataset, device) for _ in range(_DRAWS)]

@@ -20,8 +20,9 @@ from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, find_runs, update_run
 
-# A lease outlives the longest silence of a healthy worker: one step and one evaluation [s].
-LEASE = 120.0
+# A lease outlives the longest silence of a healthy worker: one step and one evaluation [s]. The
+# founding model's evaluation takes minutes; a dead worker of this machine is seen at once anyway.
+LEASE = 900.0
 # Asking takes well under a second; longer means that the asker is stuck [s].
 _ASK_LEASE = 60.0
 # User attributes of a successor: the number of the trial it continues, and that trial's run.
@@ -116,8 +117,11 @@ class TrialQueue:
             if lease.live
         }
         for trial in running:
-            if self._key(trial.number) not in live:
+            key = self._key(trial.number)
+            # Taken from a worker that may be late and alive: its next renewal tells it so.
+            if key not in live and claim(self._store, key, self._owner, LEASE):
                 self._reap(trial)
+                release(self._store, key, self._owner)
         return self.study.get_trials(deepcopy=False)
 
     def _reap(self, trial: FrozenTrial) -> None:

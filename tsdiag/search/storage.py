@@ -11,7 +11,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from sqlalchemy.pool import NullPool
 
-from tsdiag.errors import StoreError
+from tsdiag.errors import StoreError, without_passwords
 from tsdiag.store.database import BUSY, Store
 from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
@@ -72,7 +72,13 @@ def artifact_store(store: Store) -> AtomicFolder:
     """
     url = parse(store.full_url)
     beside = Path(url.database or ".").parent if url.get_backend_name() == "sqlite" else Path()
-    folder = Path(os.environ.get("TSDIAG_ARTIFACTS") or beside / FOLDER)
+    asked = os.environ.get("TSDIAG_ARTIFACTS")
+    if asked is not None and "://" in asked:
+        raise StoreError(
+            f"TSDIAG_ARTIFACTS = {without_passwords(asked)}: only folders can hold artifacts as "
+            "yet; name a folder that all workers reach"
+        )
+    folder = Path(asked or beside / FOLDER)
     try:
         return AtomicFolder(folder)
     except OSError as error:
