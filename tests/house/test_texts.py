@@ -68,3 +68,16 @@ def test_every_make_target_is_told(root):
         "clean",
     }  # parts of check, and what explains itself
     assert [name for name in targets if f"make {name}" not in told and name not in asides] == []
+
+
+def test_relative_links_lead_somewhere(root, texts):
+    link = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+    pages = [name for name in texts if name.endswith(".md")]
+    assert "README.md" in pages
+    broken = [
+        f"{name}: {target}"
+        for name in pages
+        for target in link.findall(texts[name])
+        if not ((root / name).parent / target).exists()
+    ]
+    assert broken == []
