@@ -120,9 +120,8 @@ def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: 
 
 
 def _next(result: SearchResult, option: str) -> str:
-    if result.interrupted:
-        return "run the same command again to resume"
-    if result.comparison is None or result.pending:
-        left = f"   ({result.pending} final runs are left)" if result.pending else ""
-        return f"tsdiag compare {result.study}{option}{left}"
+    if result.interrupted or (result.comparison is None and not result.pending):
+        return "run the same command again to go on"
+    if result.pending:
+        return f"tsdiag compare {result.study}{option}   ({result.pending} final runs are left)"
     return f"tsdiag dashboard{option}"
