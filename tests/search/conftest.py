@@ -157,11 +157,17 @@ class Command:
         """Return the process numbers of the workers that a search has started."""
         import psutil
 
+        def is_worker(child):
+            try:
+                return "worker" in child.cmdline()
+            except psutil.NoSuchProcess:  # ended meanwhile: its siblings still count
+                return False
+
         try:
             children = psutil.Process(self.process.pid).children()
-            return [child.pid for child in children if "worker" in child.cmdline()]
         except psutil.NoSuchProcess:
             return []
+        return [child.pid for child in children if is_worker(child)]
 
     def kill_all(self):
         for pid in [self.process.pid, *self.workers()]:

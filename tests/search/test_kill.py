@@ -13,7 +13,8 @@ from tsdiag.store.leases import leases
 from tsdiag.store.runs import find_runs, newest
 from tsdiag.store.studies import load_study
 
-SLOWER = (("max_steps = 10", "max_steps = 40"), ("trials = 3", "trials = 4"))
+# Slow enough that a search is still at its trials when it is killed for the last time.
+SLOWER = (("max_steps = 10", "max_steps = 120"), ("trials = 3", "trials = 8"))
 
 
 def begin(command):
@@ -69,12 +70,11 @@ def test_kill_9_loses_nothing_and_doubles_nothing(command, write_study, store, o
             search.process.wait()
             until(lambda pids=tuple(workers): not any(map(is_alive, pids)), seconds=20)
     search = begin(command)
-    until(lambda: at_work(store), message=search.text)
-    victim = search.workers()[0]
-    os.kill(victim, signal.SIGKILL)
+    until(lambda: at_work(store) and search.workers(), message=search.text)
+    os.kill(search.workers()[0], signal.SIGKILL)
     assert search.wait(120) == 0, search.text
     assert "was killed by signal 9" in search.text
-    check_whole(store, optuna_study, trials=4)
+    check_whole(store, optuna_study, trials=8)
 
 
 def at_work(store):
