@@ -5,11 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tsdiag.diagnostics.signals import Signal
 from tsdiag.errors import StoreError
-from tsdiag.store.curves import append_curves, drop_curves_from, load_trace
+from tsdiag.store.curves import append_curves, load_trace, merge_curves
 from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.schema import CURVES
 
@@ -36,15 +36,14 @@ def appends(draw) -> list[list[Signal]]:
     ]
 
 
-def slowly(chunks: list[list[Signal]], before: float = np.inf) -> dict:
+def slowly(chunks: list[list[Signal]]) -> dict:
     """What must come back, by the obvious loop."""
     found: dict[tuple[str, str], list[tuple[float, bytes]]] = {}
     for chunk in chunks:
         for signal in chunk:
             for step, value in zip(signal.steps, signal.values, strict=True):
-                if step < before:
-                    point = (float(step), value.tobytes())
-                    found.setdefault((signal.name, signal.where), []).append(point)
+                point = (float(step), value.tobytes())
+                found.setdefault((signal.name, signal.where), []).append(point)
     return found
 
 
@@ -61,17 +60,31 @@ def new_run(store, **columns) -> str:
 
 
 @EXAMPLES
-@given(appends(), st.integers(0, 41))
-def test_what_was_appended_comes_back_bit_for_bit_and_is_dropped_exactly(store, chunks, step):
+@given(appends())
+def test_what_was_appended_comes_back_bit_for_bit_merged_or_not(store, chunks):
     id = new_run(store)
     for chunk in chunks:
         append_curves(store, id, chunk)
     assert loaded(store, id) == slowly(chunks)
-    drop_curves_from(store, id, step)
-    assert loaded(store, id) == slowly(chunks, before=step)
-    again = [Signal("train_loss", "", "nats", np.float32([step]), np.float32([7]))]
-    append_curves(store, id, again)
-    assert loaded(store, id)[("train_loss", "")][-1] == (step, np.float32(7).tobytes())
+    merge_curves(store, id)
+    assert loaded(store, id) == slowly(chunks)
+    append_curves(store, id, [Signal("train_loss", "", "nats", np.float32([41]), np.float32([7]))])
+    assert loaded(store, id)[("train_loss", "")][-1] == (41, np.float32(7).tobytes())
+
+
+def test_a_merged_run_has_one_row_per_signal_and_place_and_others_keep_theirs(store):
+    one, other = new_run(store), new_run(store)
+    for id in (one, other):
+        for start in (0, 3, 6):
+            append_curves(store, id, [curve(3, start)])
+    merge_curves(store, one)
+
+    def rows(id):
+        with store.read() as connection:
+            return connection.execute(select(CURVES).where(CURVES.c.run == id)).all()
+
+    assert (len(rows(one)), len(rows(other))) == (1, 3)
+    assert (rows(one)[0].first_step, rows(one)[0].last_step, rows(one)[0].length) == (0, 8, 9)
 
 
 def curve(length: int, start: int = 0) -> Signal:
@@ -82,8 +95,8 @@ def curve(length: int, start: int = 0) -> Signal:
 def test_runs_are_kept_apart_and_tell_how_they_ended(store):
     one, other = new_run(store), new_run(store, state="diverged", reason="loss is nan at step 7")
     append_curves(store, one, [curve(3)])
-    append_curves(store, other, [curve(5)])
-    drop_curves_from(store, other, 4)
+    append_curves(store, other, [curve(4)])
+    merge_curves(store, other)
     assert [len(load_trace(store, id).signal("train_loss").steps) for id in (one, other)] == [3, 4]
     trace = load_trace(store, other)
     assert (trace.end_state, trace.notes) == ("diverged", {"reason": "loss is nan at step 7"})
@@ -112,9 +125,7 @@ def test_damage_is_told_and_not_drawn(store, damage):
     ):
         load_trace(store, id)
     with pytest.raises(StoreError, match="is damaged"):
-        drop_curves_from(store, id, 4)
-    drop_curves_from(store, id, 3)
-    assert len(load_trace(store, id).signal("train_loss").steps) == 3
+        merge_curves(store, id)
 
 
 def test_mistakes_are_told(store):

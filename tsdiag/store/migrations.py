@@ -51,14 +51,15 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
 
 def applied(connection: Connection) -> list[str]:
     """Return the names of the migrations that a database has: one query where it has any."""
+    query = select(SCHEMA.c.name).order_by(SCHEMA.c.version)
     try:
-        return list(connection.scalars(select(SCHEMA.c.name).order_by(SCHEMA.c.version)))
+        return list(connection.scalars(query))
     except (OperationalError, ProgrammingError):
         connection.rollback()
-        # Only a missing table means a new database; anything else is the caller's to tell.
-        if inspect(connection).has_table(SCHEMA.name):
-            raise
-        return []
+        if not inspect(connection).has_table(SCHEMA.name):
+            return []
+        # Another process made it since. Anything else fails again and is the caller's to tell.
+        return list(connection.scalars(query))
 
 
 def is_current(names: Sequence[str], shown: str) -> bool:
