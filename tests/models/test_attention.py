@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
+from tsdiag.models import attention
 from tsdiag.models.attention import Attention, hidden_keys
 from tsdiag.models.positions import Rotary
+
+KINDS = pytest.mark.parametrize("kind", ["none", "key", "probability"])
+FORMS = pytest.mark.parametrize("head_dim", [4, 16], ids=["plain", "folded"])  # of width 6
 
 
 def slow_attention(module, stream, scale):
@@ -65,6 +69,87 @@ def test_dropout_acts_in_training_only(kind):
     stream = torch.randn(2, 12, 4)
     assert not torch.equal(module(stream), module(stream))
     assert torch.equal(module.eval()(stream), module(stream))
+
+
+@KINDS
+@FORMS
+def test_equal_seeds_give_equal_losses(kind, head_dim):
+    def losses():
+        torch.manual_seed(0)
+        module = Attention(6, 2, head_dim, dropout=0.3, dropout_kind=kind)
+        optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+        stream, found = torch.randn(4, 20, 6), []
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = (module(stream) - stream).square().mean()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    assert losses() == losses()
+
+
+@KINDS
+@FORMS
+def test_memory_of_a_forward_pass_is_linear_in_the_tokens(kind, head_dim):
+    module = Attention(6, 3, head_dim, dropout=0.3, dropout_kind=kind)
+
+    def held(tokens):
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+            module(torch.randn(2, tokens, 6, requires_grad=True))
+        assert max(tensor.numel() for tensor in saved) < 2 * 3 * tokens**2
+        return sum(tensor.nbytes for tensor in saved)
+
+    short, middle, long = held(64), held(128), held(256)
+    assert long - middle == pytest.approx(2 * (middle - short), rel=0.01)
+
+
+@KINDS
+@FORMS
+def test_mixed_precision_leaves_the_patterns_in_float32(kind, head_dim, monkeypatch):
+    seen = set()
+    for name in ("scaled_dot_product_attention", "dropped_attention"):
+        watched = getattr(attention, name)
+
+        def spy(*parts, watched=watched, **settings):
+            seen.update(part.dtype for part in parts if isinstance(part, torch.Tensor))
+            return watched(*parts, **settings)
+
+        monkeypatch.setattr(attention, name, spy)
+    torch.manual_seed(0)
+    module, stream = Attention(6, 2, head_dim, dropout=0.3, dropout_kind=kind), torch.randn(4, 9, 6)
+
+    def step(mixed):
+        torch.manual_seed(1)
+        module.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            given = module(stream)
+            given.float().square().sum().backward()  # inside, as some loops have it
+        return given, module.value.weight.grad
+
+    precise, mixed = step(False), step(True)
+    assert seen == {torch.float32}
+    assert mixed[0].dtype == torch.bfloat16
+    for rounded, exact in zip(mixed, precise, strict=True):
+        assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+@FORMS
+def test_queries_and_keys_give_the_logits(head_dim):
+    torch.manual_seed(0)
+    module = Attention(6, 3, head_dim, scale=0.7)
+    stream = torch.randn(2, 9, 6)
+    query, key = module.queries_and_keys(stream)
+    assert query.shape == key.shape
+    parts = [layer(stream).view(2, 9, 3, head_dim) for layer in (module.query, module.key)]
+    expected = torch.einsum("bqhd,bkhd->bhqk", *parts)
+    torch.testing.assert_close(query @ key.mT, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        again = module.queries_and_keys(stream)
+    assert torch.equal(again[0], query)
+    assert torch.equal(again[1], key)
 
 
 def test_rotary_turns_pairs_by_position():

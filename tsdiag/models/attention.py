@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
+from tsdiag.models.folding import reading_weight, scoring_weight, with_one
 from tsdiag.models.positions import Rotary
+from tsdiag.models.probability_dropout import dropped_attention
 
 NORM_EPSILON = 1e-6  # of every normalisation here, as in the founding model
 
@@ -18,6 +20,8 @@ class Attention(nn.Module):
     ``dropout_kind`` says what falls out in training: "probability" drops single entries of the
     patterns and scales up the rest, "key" hides whole keys from a head before the softmax (it
     keeps the fused kernel, and is another regulariser), "none" drops nothing.
+
+    ``folded`` says whether the heads are computed in the width of the stream (see ``folding``).
     """
 
     def __init__(
@@ -45,17 +49,44 @@ class Attention(nn.Module):
         norm = (lambda: nn.RMSNorm(head_dim, eps=NORM_EPSILON)) if qk_norm else nn.Identity
         self.query_norm, self.key_norm = norm(), norm()
         self.rotary = nn.Identity() if rotary_tokens is None else Rotary(rotary_tokens, head_dim)
+        # Norm and rotation act between the two products that folding would merge.
+        self.folded = head_dim > width + 1 and not qk_norm and rotary_tokens is None
 
     def forward(
         self, stream: Float[Tensor, "batch token width"]
     ) -> Float[Tensor, "batch token width"]:
         """Return what every token gathers from all tokens of its window."""
-        query = self.rotary(self.query_norm(self._split(self.query(stream))))
-        key = self.rotary(self.key_norm(self._split(self.key(stream))))
-        value = self._split(self.value(stream))
-        gathered = self._attend(query, key, value)
-        given: Tensor = self.output(gathered.transpose(1, 2).flatten(2))
+        query, key = self._project(stream)
+        value = key if self.folded else self._split(self.value(stream))
+        gathered = self._gather(query, key, value).transpose(1, 2).flatten(2)
+        given: Tensor
+        if self.folded:
+            reading = reading_weight(self.value, self.output, self.n_heads)
+            given = linear(gathered, reading, self.output.bias)
+        else:
+            given = self.output(gathered)
         return given
+
+    def queries_and_keys(
+        self, stream: Float[Tensor, "batch token width"]
+    ) -> tuple[Float[Tensor, "batch head token dim"], Float[Tensor, "batch head token dim"]]:
+        """Return what the patterns are made of: logits = scale * query @ key^T.
+
+        In the precision of the weights whatever is mixed around it: entropies need it.
+        """
+        with torch.autocast(stream.device.type, enabled=False):
+            query, key = self._project(stream.to(self.query.weight.dtype))
+            return query, key.expand_as(query)
+
+    def _project(
+        self, stream: Float[Tensor, "batch token width"]
+    ) -> tuple[Float[Tensor, "batch head token dim"], Float[Tensor, "batch key_head token dim"]]:
+        if self.folded:
+            extended = with_one(stream)
+            scoring = scoring_weight(self.query, self.key, self.n_heads)
+            return self._split(linear(extended, scoring)), extended.unsqueeze(1)
+        query = self.rotary(self.query_norm(self._split(self.query(stream))))
+        return query, self.rotary(self.key_norm(self._split(self.key(stream))))
 
     def _split(
         self, projected: Float[Tensor, "batch token features"]
@@ -63,20 +94,49 @@ class Attention(nn.Module):
         batch, tokens, _ = projected.shape
         return projected.view(batch, tokens, self.n_heads, -1).transpose(1, 2)
 
-    def _attend(
+    def _gather(
         self,
         query: Float[Tensor, "batch head token dim"],
-        key: Float[Tensor, "batch head token dim"],
-        value: Float[Tensor, "batch head token dim"],
+        key: Float[Tensor, "batch key_head token dim"],
+        value: Float[Tensor, "batch key_head token dim"],
     ) -> Float[Tensor, "batch head token dim"]:
+        if query.device.type != "cpu":
+            return self._attend(query, key, value)  # in bfloat16: the fused kernels there want it
+        # The backward pass of the CPU's fused kernel is three times slower in bfloat16.
+        given, precise = value.dtype, torch.promote_types(query.dtype, torch.float32)
+        with torch.autocast("cpu", enabled=False):
+            parts = (part.to(precise) for part in (query, key, value))
+            return self._attend(*parts).to(given)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         rate = self.dropout if self.training else 0.0
-        mask = None
         if rate > 0 and self.dropout_kind == "key":
+            key, value = key.expand_as(query), value.expand_as(query)
             mask = hidden_keys(key, rate)
-            rate = 0.0
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=rate, scale=self.scale
-        )
+            return scaled_dot_product_attention(query, key, value, mask, scale=self.scale)
+        if key.shape[1] == 1:
+            # All heads share the keys: their queries become more queries of one head. In this
+            # order that is a view, and no key is copied.
+            by_token = query.transpose(1, 2)
+            rows = by_token.flatten(1, 2).unsqueeze(1)
+            gathered = attend_all(rows, key, value, rate, self.scale)
+            return gathered.reshape(by_token.shape).transpose(1, 2)
+        return attend_all(query, key, value, rate, self.scale)
+
+
+def attend_all(
+    query: Float[Tensor, "batch head query dim"],
+    key: Float[Tensor, "batch head key dim"],
+    value: Float[Tensor, "batch head key dim"],
+    rate: float,
+    scale: float,
+) -> Float[Tensor, "batch head query dim"]:
+    """Return softmax(scale q k^T) v where a pattern's entries are dropped at ``rate``."""
+    if rate > 0 and query.device.type == "cpu" and key.shape[2] > query.shape[3]:
+        # The CPU's fused kernel knows no dropout, and without it all patterns are held. That is
+        # cheaper than computing them twice while they are no larger than the queries.
+        return dropped_attention(query, key, value, rate, scale)
+    return scaled_dot_product_attention(query, key, value, dropout_p=rate, scale=scale)
 
 
 def hidden_keys(
