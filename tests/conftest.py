@@ -1,4 +1,4 @@
-"""Set-up of every test: one thread, no settings of the person's own, reproducible examples."""
+"""Set-up of every test: one thread, no personal settings, reproducible examples, small models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -27,3 +28,71 @@ settings.load_profile("tsdiag")
 def _no_personal_settings(monkeypatch):
     for name in ("TSDIAG_STORAGE", "TSDIAG_ARTIFACTS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+# After the hook, which checks only what is imported later.
+from tsdiag.config import DataConfig, GeneratorConfig, ModelConfig, RunConfig, TrainingConfig  # noqa: E402
+from tsdiag.data.dataset import load_dataset  # noqa: E402
+from tsdiag.models import Shapes, build, complete  # noqa: E402
+from tsdiag.training.loop import Training  # noqa: E402
+
+DATA = DataConfig(
+    generate=GeneratorConfig(kind="lag", rows=300, channels=10),
+    target=("level", "x00"),
+    transform="difference",
+    context_length=12,
+    prediction_length=2,
+)
+TRAINING = TrainingConfig(batch_size=16, max_steps=12, evaluate_every=5, validation_windows=20)
+TINY = {
+    "d_model": 8,
+    "n_layers": 1,
+    "n_heads": 2,
+    "head_dim": 4,
+    "ff_dim": 8,
+    "patch_length": 4,
+    "dropout": 0.2,
+}
+SMALL = {"conv_channels": 8, "lstm_units": 4, "dense_units": 8, "batch_norm": True}
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    return load_dataset(DATA)
+
+
+@pytest.fixture(scope="session")
+def config():
+    return complete(
+        RunConfig(data=DATA, model=ModelConfig(kind="transformer", **TINY), training=TRAINING)
+    )
+
+
+@pytest.fixture(scope="session")
+def lstm_config():
+    return complete(
+        RunConfig(data=DATA, model=ModelConfig(kind="lstm", **SMALL), training=TRAINING)
+    )
+
+
+@pytest.fixture(scope="session")
+def new_model(dataset):
+    """Of a configuration, the model as every run of it begins."""
+    train = dataset.train
+    shapes = Shapes(
+        train.context_length, train.n_channels, train.prediction_length, train.n_targets
+    )
+    return lambda config: build(config, shapes, torch.Generator().manual_seed(config.seed))
+
+
+@pytest.fixture
+def begin(dataset, new_model):
+    """Of a configuration, a training that has not begun; the global generator is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+
+        def make(config, observers=(), model=None):
+            model = new_model(config) if model is None else model
+            return Training(model, dataset.train, dataset.validation, config, observers)
+
+        yield make

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 from tsdiag.errors import ConfigError, suggestion, without_passwords
 
 Transform = Literal["none", "difference", "percent_change", "log_return"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Frozen(BaseModel):
@@ -102,7 +103,7 @@ class OptimizerConfig(Frozen):
     frozen: tuple[str, ...] = ()
 
 
-class TrainingConfig(Frozen):
+class Budget(Frozen):
     """How long a run trains and where on the step axis it is measured."""
 
     batch_size: int = Field(64, ge=1)
@@ -110,7 +111,26 @@ class TrainingConfig(Frozen):
     evaluate_every: int = Field(100, ge=1)
     validation_windows: int = Field(2048, ge=0, description="evenly spaced; 0 = all of them")
     patience: int = Field(0, ge=0, description="evaluations without a gain; 0 = never stop early")
-    precision: Literal["float32"] = "float32"
+
+
+class TrainingConfig(Budget):
+    """The budget, and how a step is computed: choices of speed that leave the model's sense alone.
+
+    They are part of the configuration because each rounds, or draws its dropout, differently.
+    """
+
+    precision: Precision = Field("float32", description="of the model; the loss is float32 always")
+    micro_batch: int = Field(0, ge=0, description="windows per backward pass; 0 = the whole batch")
+    cuda_graph: bool = Field(False, description="launch a step's kernels at once, on a GPU alone")
+
+    @model_validator(mode="after")
+    def _one_shape_per_graph(self) -> Self:
+        if self.cuda_graph and self.micro_batch:
+            raise ValueError(
+                f"cuda_graph = true with micro_batch = {self.micro_batch}; a graph is of one shape "
+                "and the last micro-batch may be smaller: set micro_batch = 0"
+            )
+        return self
 
 
 class RunConfig(Frozen):

@@ -10,7 +10,12 @@ FILE_CEILING, FILE_MEDIAN, FUNCTION_MEDIAN = 400, 130, 12
 SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 # Registries list what a folder offers, and `tsdiag.search` is a function of the public surface too;
 # the others stay empty, so that importing a part is cheap.
-WITH_CONTENT = {"tsdiag/__init__.py", "tsdiag/models/__init__.py", "tsdiag/search/__init__.py"}
+WITH_CONTENT = {
+    "tsdiag/__init__.py",
+    "tsdiag/diagnostics/probes/__init__.py",
+    "tsdiag/models/__init__.py",
+    "tsdiag/search/__init__.py",
+}
 
 
 def functions(sources):

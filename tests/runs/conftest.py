@@ -7,6 +7,7 @@ import torch
 
 from tsdiag.config import DataConfig, GeneratorConfig, ModelConfig, RunConfig, TrainingConfig
 from tsdiag.data.dataset import load_dataset
+from tsdiag.diagnostics.probes import LIVE
 from tsdiag.models import complete, preset
 from tsdiag.runs.execute import Execution, Request
 from tsdiag.search.storage import artifact_store
@@ -68,7 +69,9 @@ def execute(store, artifacts, dataset):
     """
     count = 0
 
-    def carry_out(config, stop=never, observers=(), parent=None, on_resume=None, **request):
+    def carry_out(
+        config, stop=never, observers=(), parent=None, on_resume=None, probes=LIVE, **request
+    ):
         nonlocal count
         count += 1
         torch.manual_seed(1000 + count)
@@ -80,6 +83,7 @@ def execute(store, artifacts, dataset):
             open_store(store.full_url),
             artifact_store(store),
             torch.device("cpu"),
+            probes,
         )
         return execution.carry_out(stop, observers, on_resume)
 

@@ -42,7 +42,7 @@ def test_a_finished_run_leaves_its_best_weights(
     # What predicts later is what was measured: the best weights, with their running statistics.
     windows = dataset.validation.every(20)
     for model in (trained.model, done.model):
-        assert evaluate(model, windows) == done.row.validation_loss
+        assert evaluate(model, windows).loss == done.row.validation_loss
     assert trained.config == chosen
     assert done.row.parameters == sum(p.numel() for p in trained.model.parameters())
 

@@ -6,47 +6,43 @@ import math
 
 import numpy as np
 
-from tsdiag.diagnostics.signals import BY_NAME
+from tsdiag.diagnostics.signals import SignalName
 from tsdiag.runs.recorder import Recorder
 from tsdiag.store.curves import load_trace
-from tsdiag.training.observer import Moment
 
-
-def moment(step, **values):
-    return Moment(model=None, optimizer=None, step=step, **values)
+LOSS = SignalName("train_loss", "target variance", "loss of a batch", "update")
+NORM = SignalName("weight_norm", "weights", "norm of a tensor", "state")
 
 
 def test_a_chunk_holds_what_came_since_the_last():
     recorder = Recorder()
     assert recorder.take() == []
-    recorder.after_evaluation(moment(0, validation_loss=3.0))
     for step in range(4):
-        recorder.after_backward(
-            moment(
-                step, train_loss=step / 2, learning_rate=0.1, gradient_norm=2.0, clipped=step > 1
-            )
-        )
+        recorder.note(LOSS, "", step, step / 2)
         if step == 1:
-            first = {signal.name: signal for signal in recorder.take()}
-    second = {signal.name: signal for signal in recorder.take()}
-    assert set(first) == set(BY_NAME)
-    assert set(second) == set(BY_NAME) - {"validation_loss"}
-    assert first["train_loss"].steps.tolist() == [0, 1]
-    assert second["train_loss"].steps.tolist() == [2, 3]
-    assert second["train_loss"].values.tolist() == [1.0, 1.5]
-    assert second["clipped"].values.tolist() == [1.0, 1.0]
-    assert all(signal.unit == BY_NAME[name].unit for name, signal in first.items())
+            recorder.note(NORM, "head.projection", step, 3.0)
+            recorder.note(NORM, "head.hidden.0", step, 4.0)
+            first = {(signal.name, signal.where): signal for signal in recorder.take()}
+    second = {(signal.name, signal.where): signal for signal in recorder.take()}
+    assert set(second) == {("train_loss", "")}
+    assert set(first) - set(second) == {
+        ("weight_norm", "head.projection"),
+        ("weight_norm", "head.hidden.0"),
+    }
+    assert first["train_loss", ""].steps.tolist() == [0, 1]
+    assert second["train_loss", ""].steps.tolist() == [2, 3]
+    assert second["train_loss", ""].values.tolist() == [1.0, 1.5]
+    assert first["train_loss", ""].unit == "target variance"
     assert recorder.take() == []
 
 
 def test_what_is_not_finite_is_noted_too():
     recorder = Recorder()
-    recorder.after_backward(moment(0, train_loss=math.nan, gradient_norm=math.inf))
-    recorder.after_evaluation(moment(0, validation_loss=math.nan))
+    recorder.note(LOSS, "", 0, math.nan)
+    recorder.note(NORM, "", 0, math.inf)
     found = {signal.name: signal.values[0] for signal in recorder.take()}
     assert np.isnan(found["train_loss"])
-    assert np.isinf(found["gradient_norm"])
-    assert np.isnan(found["validation_loss"])
+    assert np.isinf(found["weight_norm"])
 
 
 def test_a_stored_run_has_every_step_once(config, execute, store):

@@ -54,6 +54,17 @@ def test_a_checkpoint_from_before_the_first_step_is_one_too(config, begin):
     assert other.run().state == "completed"
 
 
+def test_what_observers_remember_goes_along(stopped, config, begin):
+    assert stopped.moment.memory is stopped.progress.memory
+    stopped.moment.memory["probe.mean"] = torch.arange(3.0)
+    other = begin(config)
+    other.resume(stopped.checkpoint())
+    assert other.moment.memory is other.progress.memory
+    assert list(other.moment.memory) == ["probe.mean"]
+    assert torch.equal(other.moment.memory["probe.mean"], torch.arange(3.0))
+    assert other.checkpoint() == stopped.checkpoint()
+
+
 def test_infinite_progress_survives(config, begin):
     other = begin(config)
     other.resume(begin(config).checkpoint())

@@ -35,7 +35,7 @@ def test_the_loss_does_not_change_with_the_batch_size(model, dataset):
     assert len(windows) % 7
     assert len(windows) % 64
     expected = slow_loss(model, windows)
-    found = [evaluate(model, windows, size) for size in SIZES]
+    found = [evaluate(model, windows, size).loss for size in SIZES]
     assert found == pytest.approx([expected] * len(SIZES), rel=1e-6)
 
 
@@ -50,7 +50,7 @@ def test_the_loss_is_that_of_the_predictions(model, dataset):
     index = torch.arange(len(dataset.validation))
     errors = predict(model, dataset.validation) - dataset.validation.targets_at(index)
     expected = float(errors.double().square().mean())
-    assert evaluate(model, dataset.validation) == pytest.approx(expected, rel=1e-6)
+    assert evaluate(model, dataset.validation).loss == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -88,7 +88,7 @@ def test_evaluations_are_those_of_the_model_then(config, begin, dataset, diary, 
         model = new_model(config)
         model.load_state_dict(entry["weights"])
         best = min(best, entry["validation_loss"])
-        assert entry["validation_loss"] == evaluate(model, windows)
+        assert entry["validation_loss"] == evaluate(model, windows).loss
         assert entry["evaluated_step"] == entry["step"]
         assert entry["best_validation_loss"] == best
 

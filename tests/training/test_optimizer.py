@@ -57,11 +57,15 @@ class Looker:
 
     def __init__(self):
         self.raw, self.used, self.norms, self.clipped = [], [], [], []
+        self.each, self.shares = [], []
 
     def after_backward(self, moment):
         self.raw.append(gradients(moment.model))
         self.norms.append(moment.gradient_norm)
         self.clipped.append(moment.clipped)
+        self.shares.append(moment.clip_share)
+        parameters = [p for p in moment.model.parameters() if p.grad is not None]
+        self.each.append((moment.gradient_norms, torch.stack([p.grad.norm() for p in parameters])))
 
     def after_update(self, moment):
         self.used.append(gradients(moment.model))
@@ -87,6 +91,10 @@ def test_clipping_caps_the_global_norm_and_keeps_the_direction(config, begin, li
         expected = raw * (limit / norm) if clipped else raw
         torch.testing.assert_close(used, expected)
     assert any(looker.clipped) == (limit == 0.05)
+    for share, told, clipped in zip(looker.shares, looker.norms, looker.clipped, strict=True):
+        assert share == (pytest.approx(limit / told) if clipped else 1.0)
+    for told, slow in looker.each:
+        torch.testing.assert_close(told, slow)
 
 
 class Cubic(nn.Module):

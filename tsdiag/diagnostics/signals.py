@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,29 +14,23 @@ from numpy.typing import NDArray
 class SignalName:
     """The declaration of a signal: its name, its unit and what it says.
 
-    ``after_evaluation`` tells what its value at step s belongs to: the evaluation after s updates,
-    or (False) the update that begins there.
+    ``of`` tells what its value at step s belongs to: the "update" that begins after s updates, or
+    the "state" of the model after s updates. A run resumed at s repeats the one, not the other.
     """
 
     name: str
     unit: str
     meaning: str
-    after_evaluation: bool = False
-
-
-DECLARED: tuple[SignalName, ...] = (
-    SignalName("train_loss", "target variance", "loss of the batch of a step, before its update"),
-    SignalName("validation_loss", "target variance", "mean over validation windows", True),
-    SignalName("learning_rate", "1/step", "rate used by a step"),
-    SignalName("gradient_norm", "loss per weight", "global L2 norm before clipping"),
-    SignalName("clipped", "share", "1 where a step's gradient was clipped"),
-)
-BY_NAME = {declared.name: declared for declared in DECLARED}
+    of: Literal["update", "state"]
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A named scalar over steps; ``where`` is a ``named_modules`` path, "" for the whole model."""
+    """A named scalar over steps.
+
+    ``where`` is a ``named_modules`` path, the name of a parameter, or "" for the whole model; a
+    head is told by its number behind the path, as in ``blocks.0.attention[3]``.
+    """
 
     name: str
     where: str
@@ -51,9 +47,13 @@ class Trace:
     end_state: str
     notes: dict[str, str] = field(default_factory=dict)
 
-    def until(self, step: int) -> Trace:
-        """Return what was measured before the update of a step, such as that of a checkpoint."""
-        return Trace(tuple(_until(signal, step) for signal in self.signals), self.end_state)
+    def until(self, step: int, states: Collection[str]) -> Trace:
+        """Return what was measured before the update of a step, such as that of a checkpoint.
+
+        ``states`` names the signals that belong to a state rather than to an update.
+        """
+        kept = (_until(signal, step, signal.name in states) for signal in self.signals)
+        return Trace(tuple(kept), self.end_state)
 
     def signal(self, name: str, where: str = "") -> Signal | None:
         """Return the signal of that name and place, or None where the run did not measure it."""
@@ -63,9 +63,6 @@ class Trace:
         return None
 
 
-def _until(signal: Signal, step: int) -> Signal:
-    declared = BY_NAME.get(signal.name)
-    kept = signal.steps < step
-    if declared is not None and declared.after_evaluation:
-        kept = signal.steps <= step
+def _until(signal: Signal, step: int, inclusive: bool) -> Signal:
+    kept = signal.steps <= step if inclusive else signal.steps < step
     return Signal(signal.name, signal.where, signal.unit, signal.steps[kept], signal.values[kept])

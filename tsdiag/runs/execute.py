@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -14,14 +15,18 @@ from torch import nn
 
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset
+from tsdiag.diagnostics.probes import AT_END, LIVE, STATES
+from tsdiag.diagnostics.probes.probe import Probe
+from tsdiag.diagnostics.probes.watcher import PROBE_WINDOWS, Watcher
 from tsdiag.diagnostics.signals import Trace
 from tsdiag.errors import StoreError
 from tsdiag.models import build
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes, remove_bytes, write_bytes
 from tsdiag.runs.environment import describe
+from tsdiag.runs.examination import examine
 from tsdiag.runs.recorder import Recorder
 from tsdiag.runs.weights import pack_trained, shapes_of
-from tsdiag.store.curves import append_curves, load_trace
+from tsdiag.store.curves import append_curves, load_trace, merge_curves
 from tsdiag.store.database import Store
 from tsdiag.store.runs import RunRow, create_run, get_run, update_run
 from tsdiag.training.checkpoint import Progress
@@ -47,6 +52,7 @@ class Request:
     trial: int | None = None
     label: str = ""
     parent: str | None = None
+    engine: dict[str, Any] | None = None  # what the choice by timing found, kept with the run
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Execution:
 
     A run that continues another one takes over its checkpoint. Where there is none that fits, it
     begins anew and says so in its reason: being determined by its configuration, it ends the same.
+    Probes never change how it ends, so they are no part of what a run is asked for.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Execution:
         store: Store,
         artifacts: ArtifactStore,
         device: torch.device,
+        probes: Sequence[Probe[Any]] = (*LIVE, *AT_END),
     ) -> None:
         self.request = request
         self.dataset = dataset
@@ -81,6 +89,8 @@ class Execution:
         self.id = uuid4().hex
         self._checkpoint: str | None = None
         self._remark = ""
+        self._probes = probes
+        self._failures: dict[str, str] = {}
         self._recorder = Recorder()
         self._saved = self._began = time.monotonic()
         self._cpu = time.process_time()
@@ -144,15 +154,24 @@ class Execution:
             self.dataset.train.to(self.device),
             self.dataset.validation.to(self.device),
             config,
-            (self._recorder, *observers),
+            (self._watcher(), *observers),
         )
+
+    def _watcher(self) -> Watcher:
+        """Return what asks the probes about this run, on evenly spaced training windows."""
+        windows = self.dataset.train.every(PROBE_WINDOWS).to(self.device)
+        batch = windows.batch(torch.arange(len(windows), device=self.device))
+        training, note = self.request.config.training, self._recorder.note
+        watcher = Watcher(self._probes, *batch, training, note)
+        self._failures = watcher.failures
+        return watcher
 
     def _resume(self, training: Training, parent: RunRow, checkpoint: str) -> Trace:
         """Bring the training to where the parent's checkpoint was taken; return what led there."""
         if parent.config != self.request.config.to_json():
             raise StoreError(f"run {parent.id} had another configuration")
         training.resume(read_bytes(self.artifacts, checkpoint))
-        return load_trace(self.store, parent.id).until(training.progress.step)
+        return load_trace(self.store, parent.id).until(training.progress.step, STATES)
 
     def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
         append_curves(self.store, self.id, list(trace.signals))
@@ -168,7 +187,9 @@ class Execution:
         update_run(self.store, parent.id, checkpoint=None)
 
     def _after_step(self, training: Training, moment: Moment, stop: Stop) -> str | None:
-        if (state := stop(moment)) is not None:
+        # Within an evaluation nothing is saved: a checkpoint from there would be followed by curves
+        # that the run resumed from it measures again.
+        if (state := stop(moment)) is not None or moment.evaluating:
             return state
         if moment.evaluated_step == moment.step:
             self._flush()
@@ -200,9 +221,12 @@ class Execution:
         progress, weights = ending.progress, None
         if progress.best_weights:
             training.model.load_state_dict(progress.best_weights)
-        if ending.state in FINISHED:
+        if ending.state in FINISHED and progress.best_weights:
             trained = pack_trained(training.model, self.request.config, self.dataset)
             weights = write_bytes(self.artifacts, f"{self.id}.safetensors", trained)
+            self._examine(training.model, progress.step)
+        self._flush()
+        merge_curves(self.store, self.id)
         self._update(
             state=ending.state,
             reason=ending.reason + self._remark,
@@ -218,6 +242,13 @@ class Execution:
             remove_bytes(self.artifacts, self._checkpoint)
         return Done(get_run(self.store, self.id), self.request.config, training.model)
 
+    def _examine(self, model: nn.Module, step: int) -> None:
+        """Ask the dear probes about the best weights, and keep which probes failed at all."""
+        config, note = self.request.config, self._recorder.note
+        self._failures |= examine(model, config, self.dataset, self._probes, step, note)
+        if self._failures:
+            self._update(metrics={"failed_probes": self._failures})
+
     def _create_row(self) -> None:
         request, now = self.request, datetime.now(UTC)
         row = RunRow(
@@ -229,7 +260,8 @@ class Execution:
             seed=request.config.seed,
             config=request.config.to_json(),
             max_steps=request.config.training.max_steps,
-            environment=describe(self.device),
+            environment=describe(self.device)
+            | ({"engine": request.engine} if request.engine else {}),
             parent=request.parent,
             started=now,
             updated=now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import optuna
@@ -13,6 +14,7 @@ from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.models import build, count_parameters
 from tsdiag.report.data_summary import data_summary_text
 from tsdiag.report.wording import duration, size, table
+from tsdiag.runs.engine import choose_engine
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.conduct import default_workers
@@ -21,6 +23,7 @@ from tsdiag.search.space import (
     KIND,
     baseline_config,
     default_config,
+    open_engine,
     resolve,
 )
 from tsdiag.search.spec import Choice, Range, StudySpec
@@ -42,8 +45,16 @@ class Cost:
     seconds: float
 
 
-def measure_cost(name: str, config: RunConfig, dataset: Dataset, device: torch.device) -> Cost:
-    """Time a few steps and one evaluation, and scale them to a whole run."""
+def measure_cost(
+    name: str,
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    free: Collection[str] = (),
+) -> Cost:
+    """Time a few steps and one evaluation, computed as a worker would, and scale them to a run."""
+    choice = choose_engine(config, dataset, device, free)
+    config = config if choice is None else choice.config
     model = build(config, shapes_of(dataset), torch.Generator().manual_seed(0)).to(device)
     short = config.edits({"training.max_steps": 1 + _STEPS, "training.evaluate_every": 10**6})
     training = Training(model, dataset.train.to(device), dataset.validation.to(device), short)
@@ -51,7 +62,7 @@ def measure_cost(name: str, config: RunConfig, dataset: Dataset, device: torch.d
     training.run(lambda _: marks.append(time.perf_counter()))
     step = (marks[-1] - marks[0]) / _STEPS
     began = time.perf_counter()
-    evaluate(model, training.validation)
+    evaluate(model, training.validation, precision=config.training.precision)
     evaluation = time.perf_counter() - began
     steps, every = config.training.max_steps, config.training.evaluate_every
     whole = step * steps + evaluation * (steps // every + 1)
@@ -71,10 +82,22 @@ def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
     costs = [
-        measure_cost(f"baseline ({spec.baseline.preset})", baseline_config(spec), dataset, chosen),
+        measure_cost(
+            f"baseline ({spec.baseline.preset})",
+            baseline_config(spec),
+            dataset,
+            chosen,
+            spec.training.open_paths,
+        ),
         _sampled_cost(spec, dataset, chosen),
         *(
-            measure_cost(f"enqueued {number}", default_config(spec, paths), dataset, chosen)
+            measure_cost(
+                f"enqueued {number}",
+                default_config(spec, paths),
+                dataset,
+                chosen,
+                open_engine(spec, paths),
+            )
             for number, paths in enumerate(spec.enqueue)
         ),
     ]
@@ -93,7 +116,9 @@ def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Co
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.RandomSampler(seed=spec.search.seed)
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
-    costs = [measure_cost("", resolve(spec, study.ask()), dataset, device) for _ in range(_DRAWS)]
+    free = open_engine(spec, None)
+    drawn = [resolve(spec, study.ask()) for _ in range(_DRAWS)]
+    costs = [measure_cost("", config, dataset, device, free) for config in drawn]
 
     def mean(name: str) -> float:
         return sum(float(getattr(cost, name)) for cost in costs) / len(costs)

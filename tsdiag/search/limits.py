@@ -33,7 +33,9 @@ def refuse_oversized(
     needed = parameter_bytes(config, shapes)
     if needed <= limit:
         model = build(config, shapes, torch.Generator().manual_seed(0))
-        needed += activation_bytes(model, shapes, config.training.batch_size)
+        training = config.training
+        at_once = min(training.micro_batch or training.batch_size, training.batch_size)
+        needed += activation_bytes(model, shapes, at_once)
     if needed <= limit:
         return None
     return Refusal(

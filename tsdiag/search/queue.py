@@ -20,9 +20,10 @@ from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, find_runs, update_run
 
-# A lease outlives the longest silence of a healthy worker: one step and one evaluation [s]. The
-# founding model's evaluation takes minutes; a dead worker of this machine is seen at once anyway.
-LEASE = 900.0
+# A lease outlives the longest silence of a healthy worker: one training step, or one batch of an
+# evaluation, of a model so large that hardly anybody waits for it [s]. It is renewed six times as
+# often. A dead worker of this machine is seen at once anyway.
+LEASE = 180.0
 # Asking takes well under a second; longer means that the asker is stuck [s].
 _ASK_LEASE = 60.0
 # User attributes of a successor: the number of the trial it continues, and that trial's run.

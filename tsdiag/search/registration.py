@@ -25,9 +25,13 @@ from tsdiag.store.database import Store
 from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute, set_study
 
 # What may differ between two searches of one study: how long, how surely, and how to choose. Where
-# the rows lie may differ too, since a digest tells whether they are the same.
+# the rows lie may differ too, since a digest tells whether they are the same; and how fast a step
+# is computed, which trials on different machines need not agree on.
 STUDIES = "tsdiag:studies"
-_FREE = ("search.", "enqueue", "study.", "data.path", "data.url", "data.query")
+_FREE = (
+    *("search.", "enqueue", "study.", "data.path", "data.url", "data.query"),
+    *("training.precision", "training.micro_batch", "training.cuda_graph"),
+)
 
 
 def register(

@@ -155,11 +155,17 @@ def resolve_baseline(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
     return base.edits(architecture(base.model.kind).suggest(StudySpace(trial, {}), base))
 
 
+def open_engine(spec: StudySpec, given: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the paths that the choice by timing may set in a trial that was ``given`` others."""
+    named = {*spec.space, *(given or {})}
+    return frozenset() if "training.precision" in named else spec.training.open_paths - named
+
+
 def _bare(spec: StudySpec, kind: str) -> RunConfig:
     return RunConfig(
         data=spec.data,
         model=ModelConfig(kind=kind),
-        training=spec.training,
+        training=spec.training.plain,
         seed=spec.search.seed,
     )
 

@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from tsdiag.config import DataConfig, Frozen, OptimizerConfig, TrainingConfig, explain_validation
+from tsdiag.config import (
+    Budget,
+    DataConfig,
+    Frozen,
+    OptimizerConfig,
+    Precision,
+    TrainingConfig,
+    explain_validation,
+)
 from tsdiag.errors import ConfigError, suggestion
 
 Scalar = bool | int | float | str | None
@@ -84,6 +92,30 @@ class BaselineSection(Frozen):
     tune: bool = False
 
 
+class TrainingSection(Budget):
+    """``[training]``; with "auto", how steps are computed is chosen by timing, run by run."""
+
+    precision: Precision | Literal["auto"] = "auto"
+    micro_batch: int | None = Field(None, ge=0)
+
+    @property
+    def plain(self) -> TrainingConfig:
+        """What holds where nothing is chosen."""
+        precision = "float32" if self.precision == "auto" else self.precision
+        given = self.model_dump(exclude_none=True) | {"precision": precision}
+        return TrainingConfig.model_validate(given)
+
+    @property
+    def open_paths(self) -> frozenset[str]:
+        """The paths that are left to the choice by timing: none where a precision is given."""
+        if self.precision != "auto":
+            return frozenset()
+        paths = {"training.precision", "training.micro_batch", "training.cuda_graph"}
+        return frozenset(
+            paths - ({"training.micro_batch"} if self.micro_batch is not None else set())
+        )
+
+
 class SearchSection(Frozen):
     """``[search]``: budgets and how configurations are chosen and stopped."""
 
@@ -103,7 +135,7 @@ class StudySpec(Frozen):
     data: DataConfig = DataConfig()
     baseline: BaselineSection = BaselineSection()
     space: dict[str, Choice] = Field(default_factory=dict)
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingSection = TrainingSection()
     search: SearchSection = SearchSection()
     enqueue: tuple[dict[str, Any], ...] = ()
 

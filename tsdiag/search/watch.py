@@ -1,4 +1,4 @@
-"""What a trial's run is asked after each step: may it go on?"""
+"""What a trial's run is asked after each step and within evaluations: may it go on?"""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ class Watch:
 
     def __call__(self, moment: Moment) -> str | None:
         """Return the state that ends the run, or None."""
-        now = time.time()
-        if self._is_lost(now):
+        if not self.renew():
             return "interrupted"
+        now = time.time()
         # Before all else, so that a pruner misses no value of a trial that is resumed later.
         if moment.evaluated_step == moment.step:
             self.trial.report(moment.validation_loss, moment.step)
             # It has gone its whole way: to prune or to cut it now would only hide its result.
-            if moment.step >= self.trial.user_attrs.get(MAX_STEPS, math.inf):
+            if self._is_last(moment):
                 return None
             if self.prune and self.trial.should_prune():
                 return "pruned"
-        if now > self.limit:
+        # Nor is it cut in its last evaluation, without which all of its steps were for nothing.
+        if now > self.limit and not (moment.evaluating and self._is_last(moment)):
             return "timed_out"
         # Out of the search's time is no fault of the trial: the next search resumes it.
         return "interrupted" if self.interruption or now > self.deadline else None
@@ -58,11 +59,16 @@ class Watch:
                 if step > 0:  # before the first update nothing is asked, so nothing was reported
                     self.trial.report(float(value), int(step))
 
-    def _is_lost(self, now: float) -> bool:
+    def renew(self) -> bool:
+        """Renew the lease if it is time to; False where another worker took the trial over."""
+        now = time.time()
         if now - self._renewed > _RENEW_EVERY:
             self.lost = not self.queue.keep(self.trial.number)
             self._renewed = now
-        return self.lost
+        return not self.lost
+
+    def _is_last(self, moment: Moment) -> bool:
+        return bool(moment.step >= self.trial.user_attrs.get(MAX_STEPS, math.inf))
 
 
 @dataclass
@@ -73,13 +79,18 @@ class FinalWatch:
     finals: Finals
     interruption: Interruption
     deadline: float
+    lost: bool = False
     _renewed: float = 0.0
 
     def __call__(self, _: Moment) -> str | None:
         """Return "interrupted" where the run must pause, or None."""
+        late = self.interruption or time.time() > self.deadline
+        return None if self.renew() and not late else "interrupted"
+
+    def renew(self) -> bool:
+        """Renew the lease if it is time to; False where another process took the run over."""
         now = time.time()
         if now - self._renewed > _RENEW_EVERY:
+            self.lost = not self.finals.keep(self.final)
             self._renewed = now
-            if not self.finals.keep(self.final):
-                return "interrupted"
-        return "interrupted" if self.interruption or now > self.deadline else None
+        return not self.lost

@@ -16,6 +16,7 @@ from tsdiag.compare.scoring import score_windows
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import load_dataset
 from tsdiag.errors import TsdiagError
+from tsdiag.runs.engine import ENGINE, Choice, choose_engine
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Done, Execution, Request
 from tsdiag.runs.floors import store_floors
@@ -26,7 +27,14 @@ from tsdiag.search.limits import Refusal, refuse_after, refuse_oversized
 from tsdiag.search.pruner import MAX_STEPS, WARMUP_STEPS
 from tsdiag.search.queue import PARENT_RUN, TrialQueue
 from tsdiag.search.registration import open_queue, refuse_other_data
-from tsdiag.search.space import baseline_config, default_config, resolve, resolve_baseline
+from tsdiag.search.space import (
+    ENQUEUED,
+    baseline_config,
+    default_config,
+    open_engine,
+    resolve,
+    resolve_baseline,
+)
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.watch import FinalWatch, Watch
@@ -42,7 +50,8 @@ from tsdiag.training.schedule import warmup_steps
 _IDLE = 0.3
 # Trials that fail one after the other before a worker gives up: a defect, not bad luck.
 _MOST_FAILURES = 5
-_FLOORS_LEASE = 900.0
+# Floors are fitted in one go, without a renewal; should it run out, two workers fit the same.
+_FLOORS_LEASE = 300.0
 
 Task = Callable[[], None]
 
@@ -159,42 +168,71 @@ class Worker:
 
     def _carry_out(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> RunRow | None:
         """Return how a trial's run ended, or None where it goes on another time."""
-        request = Request(
-            study=self.spec.name,
-            role=queue.role,
-            config=self._resolve(queue, trial),
-            trial=trial.number,
-            parent=trial.user_attrs.get(PARENT_RUN),
-        )
+        config = self._resolve(queue, trial)
         shapes = shapes_of(self.dataset)
-        refusal = refuse_oversized(request.config, shapes, self.device, self._place.of)
+        refusal = refuse_oversized(config, shapes, self.device, self._place.of)
         if refusal is not None:
-            return self._unrun(queue, trial.number, request.config, refusal)
-        limit = time.time() + self._seconds_left(request)
+            return self._unrun(queue, trial.number, config, refusal)
+        parent = trial.user_attrs.get(PARENT_RUN)
+        limit = time.time() + self._seconds_left(queue.role, parent)
         watch = Watch(
             trial, queue, self._interruption, deadline, limit, prune=queue.role == "trial"
         )
-        done = self._execution(request).carry_out(watch, on_resume=watch.replay)
-        if done.row.state != "interrupted":
-            return self._scored(done)
+        choice = self._engine(queue, trial, config, watch)
+        if choice is not None:
+            request = Request(
+                study=self.spec.name,
+                role=queue.role,
+                config=choice.config,
+                trial=trial.number,
+                parent=parent,
+                engine=choice.record,
+            )
+            done = self._execution(request).carry_out(watch, on_resume=watch.replay)
+            if done.row.state != "interrupted":
+                return self._scored(done, watch)
         if not watch.lost:
             queue.hand_back(trial.number)
         return None
 
-    def _seconds_left(self, request: Request) -> float:
+    def _engine(
+        self, queue: TrialQueue, trial: optuna.Trial, config: RunConfig, watch: Watch
+    ) -> Choice | None:
+        """Settle how a trial's steps are computed; None where its worker was asked to stop.
+
+        A run that goes on computes as it did before, on whatever machine it is now.
+        """
+        parent = trial.user_attrs.get(PARENT_RUN)
+        if parent is not None:
+            row = get_run(self._store, parent)
+            before = RunConfig.from_json(row.config)
+            kept = config.edits({path: before.get(path) for path in ENGINE})
+            return Choice(kept, row.environment.get("engine", {}))
+        free = self.spec.training.open_paths
+        if queue.role == "trial":
+            free = open_engine(self.spec, trial.user_attrs.get(ENQUEUED))
+        return choose_engine(
+            config,
+            self.dataset,
+            self.device,
+            free,
+            go_on=lambda: watch.renew() and not self._interruption,
+        )
+
+    def _seconds_left(self, role: str, parent: str | None) -> float:
         """Return what is left of a trial's own time, after what the runs that it continues took.
 
         The preset of the baseline has no limit of its own: without it there is nothing to beat.
         """
-        if request.role == "baseline" and not self.spec.baseline.tune:
+        if role == "baseline" and not self.spec.baseline.tune:
             return math.inf
-        spent = get_run(self._store, request.parent).seconds if request.parent else 0.0
+        spent = get_run(self._store, parent).seconds if parent else 0.0
         return (self.spec.search.trial_timeout or math.inf) - spent
 
     def _run_final(self, final: FinalRun) -> None:
         watch = FinalWatch(final, self._finals, self._interruption, self._place.deadline)
         try:
-            row = self._scored(self._execution(final.request).carry_out(watch))
+            row = self._scored(self._execution(final.request).carry_out(watch), watch)
             if not self._finals.keep(final):
                 # Another process took it over meanwhile; one run a seed counts.
                 update_run(self._store, row.id, state="interrupted", reason="taken over by another")
@@ -216,13 +254,17 @@ class Worker:
     def _execution(self, request: Request) -> Execution:
         return Execution(request, self.dataset, self._store, self._artifacts, self.device)
 
-    def _scored(self, done: Done) -> RunRow:
+    def _scored(self, done: Done, watch: Watch | FinalWatch) -> RunRow:
         """Add the scores of the best weights on the validation windows to the run."""
         if done.row.weights is None:
             return done.row
         windows = self.dataset.validation.every(done.config.training.validation_windows)
-        scores = score_windows(windows, predict(done.model, windows.to(self.device)))
-        metrics = {"validation": scores.model_dump(mode="json")}
+        precision = done.config.training.precision
+        # Whoever was taken for dead meanwhile is told so when it hands the result in.
+        windows_here = windows.to(self.device)
+        found = predict(done.model, windows_here, precision=precision, pause=watch.renew)
+        scores = score_windows(windows, found)
+        metrics = {**done.row.metrics, "validation": scores.model_dump(mode="json")}
         update_run(self._store, done.row.id, metrics=metrics)
         return replace(done.row, metrics=metrics)
 

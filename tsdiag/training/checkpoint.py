@@ -21,11 +21,19 @@ class Progress:
     """Where a run stands on its step axis, beside the weights."""
 
     step: int = 0
+    train_loss: float = float("nan")  # of the latest step
+    gradient_norm: float = 0.0
+    evaluated_step: int = -1  # behind ``step`` on the grid where an evaluation was broken off
     best_validation_loss: float = float("inf")
     best_step: int = 0
     last_validation_loss: float = float("nan")
     evaluations_without_gain: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    # What observers must know of earlier steps; a dictionary for all of them, so names say whose.
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+
+_TENSORS = ("best_weights", "memory")
 
 
 def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> bytes:
@@ -33,6 +41,7 @@ def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Prog
     slots = optimizer.state_dict()
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in progress.best_weights.items()}
+    tensors |= {f"memory.{k}": v for k, v in progress.memory.items()}
     tensors |= {
         f"optimizer.{number}.{slot}": value
         for number, state in slots["state"].items()
@@ -40,7 +49,7 @@ def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Prog
         if value is not None
     }
     tensors |= _random_states(model)
-    facts = {name: value for name, value in vars(progress).items() if name != "best_weights"}
+    facts = {name: value for name, value in vars(progress).items() if name not in _TENSORS}
     return pack(tensors, {"progress": facts, "groups": slots["param_groups"]})
 
 
@@ -59,7 +68,8 @@ def restore_checkpoint(data: bytes, model: nn.Module, optimizer: optim.Optimizer
             state.setdefault(int(number), {})[slot] = value
         optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         _set_random_states(model, tensors)
-        return Progress(**facts["progress"], best_weights=_below(tensors, "best."))
+        best, memory = _below(tensors, "best."), _below(tensors, "memory.")
+        return Progress(**facts["progress"], best_weights=best, memory=memory)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(
             f"resume from a checkpoint: it does not fit this model ({brief(error)}); start the run "

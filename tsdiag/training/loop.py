@@ -13,14 +13,16 @@ from tsdiag.config import RunConfig
 from tsdiag.data.windows import Windows
 from tsdiag.models import Penalised
 from tsdiag.training.checkpoint import Progress, pack_checkpoint, restore_checkpoint
-from tsdiag.training.evaluation import evaluate
+from tsdiag.training.engine import build_engine
+from tsdiag.training.evaluation import Evaluation, evaluate
 from tsdiag.training.feed import Feed
 from tsdiag.training.observer import Moment, Observer
 from tsdiag.training.optimizer import build_optimizer
 from tsdiag.training.schedule import learning_rate
 from tsdiag.training.sharpness import sharpen
 
-# Asked after every step: a state such as "pruned" or "interrupted" ends the run.
+# Asked after every step and between the batches of an evaluation (``moment.evaluating``): a state
+# such as "pruned" or "interrupted" ends the run.
 Stop = Callable[[Moment], str | None]
 
 
@@ -35,6 +37,14 @@ class Ending:
     state: str
     reason: str
     progress: Progress
+
+
+class _BrokenOff(Exception):
+    """An evaluation was told to stop between two batches."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state
 
 
 class Training:
@@ -55,7 +65,12 @@ class Training:
         self.validation = validation.every(config.training.validation_windows)
         self.optimizer = build_optimizer(model, config.optimizer)
         self.progress = Progress()
-        self.moment = Moment(model, self.optimizer)
+        self.moment = Moment(model, self.optimizer, memory=self.progress.memory)
+        # Found once: walking through the modules costs a small model a tenth of its step.
+        self._trained = [p for p in model.parameters() if p.requires_grad]
+        self._penalty = model.penalty if isinstance(model, Penalised) else None
+        model.train()
+        self.engine = build_engine(model, config.training, self.feed.batch(0)[0])
 
     def checkpoint(self) -> bytes:
         """Return everything that the next step depends on."""
@@ -65,15 +80,26 @@ class Training:
         """Go on where a checkpoint was taken; raises what ``restore_checkpoint`` raises."""
         self.progress = restore_checkpoint(data, self.model, self.optimizer)
         moment, progress = self.moment, self.progress
-        moment.step = progress.step
-        moment.evaluated_step = progress.step - progress.step % self.config.training.evaluate_every
+        moment.step, moment.evaluated_step = progress.step, progress.evaluated_step
+        moment.train_loss, moment.gradient_norm = progress.train_loss, progress.gradient_norm
         moment.validation_loss = progress.last_validation_loss
         moment.best_validation_loss = progress.best_validation_loss
+        moment.memory = progress.memory
 
     def run(self, stop: Stop = never) -> Ending:
         """Train until the last step, a stop, a lost patience or a non-finite loss."""
         self.model.train()
-        if self.progress.step == 0 and not self._evaluate():
+        try:
+            return self._run(stop)
+        except _BrokenOff as broken:
+            during = f"{broken.state} in the evaluation at step {self.progress.step}"
+            return self._ending(broken.state, during)
+        finally:
+            self.moment.evaluating = False
+
+    def _run(self, stop: Stop) -> Ending:
+        # Before the first step, and where the run was broken off within this evaluation.
+        if self._is_due() and not self._evaluate(stop):
             return self._ending("diverged", self._divergence())
         while self.progress.step < self.config.training.max_steps:
             # Asked before a step, so that a run resumed just here ends here as well.
@@ -82,7 +108,7 @@ class Training:
                 return self._ending("early_stopped", f"no gain in {waited} evaluations")
             if not self._step():
                 return self._ending("diverged", self._divergence())
-            if self._is_grid_step() and not self._evaluate():
+            if self._is_due() and not self._evaluate(stop):
                 return self._ending("diverged", self._divergence())
             if (state := stop(self.moment)) is not None:
                 return self._ending(state, f"{state} at step {self.progress.step}")
@@ -97,16 +123,19 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = moment.learning_rate
         moment.inputs, moment.targets = self.feed.batch(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        moment.train_loss = float(self._backward())
+        for parameter in self._trained:
+            parameter.grad = None
+        error = self._backward()
         if self.config.optimizer.name == "sam":
             sharpen(self.model, self.config.optimizer.rho, self._backward)
-        self._measure_gradients()
+        gradients = [p.grad for p in self._trained if p.grad is not None]
+        self._measure(error, gradients)
         for observer in self.observers:
             observer.after_backward(moment)
         if not (math.isfinite(moment.train_loss) and math.isfinite(moment.gradient_norm)):
             return False
-        self._clip()
+        if moment.clipped:
+            torch._foreach_mul_(gradients, moment.clip_share)
         self.optimizer.step()
         self.progress.step = moment.step = step + 1
         for observer in self.observers:
@@ -114,39 +143,38 @@ class Training:
         return True
 
     def _backward(self) -> Tensor:
-        """Add the batch's gradients to ``p.grad``; return its mean squared error, no penalty."""
-        assert self.moment.inputs is not None
-        assert self.moment.targets is not None
-        error = nn.functional.mse_loss(self.model(self.moment.inputs), self.moment.targets)
-        loss = error + self.model.penalty() if isinstance(self.model, Penalised) else error
-        torch.autograd.backward(loss)
-        return error.detach()
+        inputs, targets = self.moment.inputs, self.moment.targets
+        assert inputs is not None
+        assert targets is not None
+        return self.engine.backward(inputs, targets, self._penalty)
 
-    def _measure_gradients(self) -> None:
-        norms = torch._foreach_norm(self._gradients())
-        self.moment.gradient_norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+    def _measure(self, error: Tensor, gradients: list[Tensor]) -> None:
+        """Note the batch's loss and the gradients' norms: read from a GPU in one transfer."""
+        moment, progress = self.moment, self.progress
+        moment.gradient_norms = torch.stack(torch._foreach_norm(gradients))
+        whole = torch.linalg.vector_norm(moment.gradient_norms)
+        moment.train_loss, moment.gradient_norm = torch.stack((error, whole)).tolist()
+        progress.train_loss, progress.gradient_norm = moment.train_loss, moment.gradient_norm
         limit = self.config.optimizer.clip_norm
-        self.moment.clipped = 0 < limit < self.moment.gradient_norm
+        moment.clipped = 0 < limit < moment.gradient_norm
+        moment.clip_share = limit / moment.gradient_norm if moment.clipped else 1.0
 
-    def _clip(self) -> None:
-        if self.moment.clipped:
-            share = self.config.optimizer.clip_norm / self.moment.gradient_norm
-            torch._foreach_mul_(self._gradients(), share)
+    def _is_due(self) -> bool:
+        """Whether this step is to be evaluated, and was not yet.
 
-    def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.model.parameters() if p.grad is not None]
-
-    def _is_grid_step(self) -> bool:
-        """The grid is the same for every run of a study, so that pruners compare like with like."""
+        The grid is the same for every run of a study, so that pruners compare like with like.
+        """
         training, step = self.config.training, self.progress.step
-        return step % training.evaluate_every == 0 or step == training.max_steps
+        on_grid = step % training.evaluate_every == 0 or step == training.max_steps
+        return on_grid and self.progress.evaluated_step < step
 
-    def _evaluate(self) -> bool:
+    def _evaluate(self, stop: Stop) -> bool:
         """Measure validation loss, keep the best weights; return whether it was finite."""
         progress, moment = self.progress, self.moment
-        loss = evaluate(self.model, self.validation)
+        moment.evaluation = self._measure_validation(stop)
+        loss = moment.evaluation.loss
         moment.validation_loss = progress.last_validation_loss = loss
-        moment.evaluated_step = progress.step
+        moment.evaluated_step = progress.evaluated_step = progress.step
         if loss < progress.best_validation_loss:
             progress.best_validation_loss, progress.best_step = loss, progress.step
             progress.evaluations_without_gain = 0
@@ -159,6 +187,18 @@ class Training:
         for observer in self.observers:
             observer.after_evaluation(moment)
         return math.isfinite(loss)
+
+    def _measure_validation(self, stop: Stop) -> Evaluation:
+        """Evaluate, unless told to stop: then nothing of it counts, and it is done again later."""
+
+        def pause() -> None:
+            if (state := stop(self.moment)) is not None:
+                raise _BrokenOff(state)
+
+        self.moment.evaluating = True
+        found = evaluate(self.model, self.validation, precision=self.engine.precision, pause=pause)
+        self.moment.evaluating = False
+        return found
 
     def _patience_is_lost(self) -> bool:
         patience = self.config.training.patience

@@ -13,7 +13,7 @@ def sharpen(model: nn.Module, rho: float, backward: Callable[[], Tensor]) -> Non
     parameters: list[Tensor] = [p for p in model.parameters() if p.grad is not None]
     gradients = [p.grad.clone() for p in parameters if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    offsets = torch._foreach_mul(gradients, float(rho / (norm + 1e-12)))
+    offsets = torch._foreach_mul(gradients, rho / (norm + 1e-12))
     # With the buffers: running statistics of batch norm are those at w, not at the point nearby.
     places = [*parameters, *model.buffers()]
     before = [place.detach().clone() for place in places]
