@@ -78,6 +78,22 @@ def test_nothing_of_it_counts_and_it_is_done_again(step, pause, config, begin):
         assert broken.progress.evaluated_step == 12
 
 
+@pytest.mark.parametrize("step", [5, 12])
+def test_the_evaluation_that_is_done_again_is_reported_like_any_other(step, config, begin):
+    broken = begin(config)
+    broken.run(within(step))
+    resumed = begin(config)
+    resumed.resume(broken.checkpoint())
+    reported = []
+
+    def report(moment):
+        if moment.evaluated_step == moment.step and not moment.evaluating:
+            reported.append((moment.step, moment.validation_loss))
+
+    resumed.run(report)
+    assert [at for at, _ in reported] == [at for at in (5, 10, 12) if at >= step]
+
+
 def test_a_state_that_ends_the_run_ends_it_there(config, begin):
     ending = begin(config).run(within(10, "timed_out"))
     assert (ending.state, ending.progress.step) == ("timed_out", 10)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tsdiag.models.attention import NORM_EPSILON, Attention
+from tsdiag.models.dropout import Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -26,7 +27,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.expand = nn.Linear(width, ff_dim)
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.contract = nn.Linear(ff_dim, width)
 
     def forward(
@@ -59,7 +60,7 @@ class Block(nn.Module):
         self.residual_scale = residual_scale
         self.attention_norm = nn.LayerNorm(width, eps=NORM_EPSILON)
         self.attention = attention
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPSILON)
         self.feed_forward = feed_forward
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tsdiag.models.architecture import Shapes
 from tsdiag.models.blocks import ACTIVATIONS
+from tsdiag.models.dropout import Dropout
 
 
 class Head(nn.Module):
@@ -22,7 +23,7 @@ class Head(nn.Module):
         self.shape = (shapes.prediction_length, shapes.targets)
         hidden: list[nn.Module] = []
         for before, after in pairwise((width, *units)):
-            hidden += [nn.Linear(before, after), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            hidden += [nn.Linear(before, after), ACTIVATIONS[activation](), Dropout(dropout)]
         self.hidden = nn.Sequential(*hidden)
         self.projection = nn.Linear(units[-1] if units else width, shapes.outputs)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tsdiag.config import ModelConfig, RunConfig
 from tsdiag.errors import ConfigError
 from tsdiag.models.architecture import Architecture, Shapes
+from tsdiag.models.dropout import Dropout
 from tsdiag.models.suggest import Suggest
 
 # Keras's batch normalisation, in PyTorch's words (its momentum is 1 - Keras's).
@@ -83,7 +84,7 @@ class BiLstm(nn.Module):
             self.layers.append(nn.LSTM(width, units, batch_first=True, bidirectional=True))
             width = 2 * units
         self.width = width
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, stream: Float[Tensor, "batch token width"]

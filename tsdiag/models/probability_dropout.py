@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LEVELS = 1 << 16  # of the random numbers: a rate is met to within 1 / 131,072
-LOWEST = torch.iinfo(torch.int64).min
+from tsdiag.models.dropout import LEVELS, dropped_levels, kept_entries
+
 # Three such blocks in float32 fit a cache of 1 MiB; half is 7 % slower, twice about the same.
 BLOCK_ENTRIES = 1 << 16
 
@@ -43,7 +43,7 @@ class DroppedAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, rate: float, scale: float, seed: int
     ) -> Tensor:
         """Gather block by block."""
-        dropped = _dropped_levels(rate)
+        dropped = dropped_levels(rate)
         queries, keys, values = (part.flatten(0, 1) for part in (query * scale, key, value))
         gathered = values.new_empty(*queries.shape[:2], values.shape[2])
         for heads, rows, pattern, kept in _blocks(queries, keys, dropped, seed):
@@ -78,10 +78,6 @@ class DroppedAttention(torch.autograd.Function):
         return *found, None, None, None
 
 
-def _dropped_levels(rate: float) -> int:
-    return min(round(rate * LEVELS), LEVELS - 1)
-
-
 def _blocks(
     queries: Float[Tensor, "maps query dim"],
     keys: Float[Tensor, "maps key dim"],
@@ -92,13 +88,7 @@ def _blocks(
     generator = torch.Generator().manual_seed(seed)
     for heads, rows in _places(len(queries), queries.shape[1], keys.shape[1]):
         pattern = torch.bmm(queries[heads, rows], keys[heads].mT).softmax(dim=-1)
-        # Four draws from each: nothing else draws random bits as fast.
-        drawn = torch.empty(ceil(pattern.numel() / 4), dtype=torch.int64)
-        drawn.random_(LOWEST, None, generator=generator)
-        levels = drawn.view(torch.int16)[: pattern.numel()].view_as(pattern)
-        # Compared straight into floats: multiplying by booleans would cost five times as much.
-        kept = torch.ge(levels, dropped - LEVELS // 2, out=torch.empty_like(pattern))
-        yield heads, rows, pattern, kept
+        yield heads, rows, pattern, kept_entries(pattern.shape, dropped, pattern.dtype, generator)
 
 
 def _places(maps: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:

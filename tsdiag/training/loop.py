@@ -98,9 +98,11 @@ class Training:
             self.moment.evaluating = False
 
     def _run(self, stop: Stop) -> Ending:
-        # Before the first step, and where the run was broken off within this evaluation.
-        if self._is_due() and not self._evaluate(stop):
+        if self.progress.step == 0 and self._is_due() and not self._evaluate(stop):
             return self._ending("diverged", self._divergence())
+        # The run was broken off within this evaluation; else it was asked before it was resumed.
+        if self._is_due() and (ending := self._look(stop)) is not None:
+            return ending
         while self.progress.step < self.config.training.max_steps:
             # Asked before a step, so that a run resumed just here ends here as well.
             if self._patience_is_lost():
@@ -108,11 +110,16 @@ class Training:
                 return self._ending("early_stopped", f"no gain in {waited} evaluations")
             if not self._step():
                 return self._ending("diverged", self._divergence())
-            if self._is_due() and not self._evaluate(stop):
-                return self._ending("diverged", self._divergence())
-            if (state := stop(self.moment)) is not None:
-                return self._ending(state, f"{state} at step {self.progress.step}")
+            if (ending := self._look(stop)) is not None:
+                return ending
         return self._ending("completed", f"all {self.progress.step} steps")
+
+    def _look(self, stop: Stop) -> Ending | None:
+        """Evaluate if it is time to, ask whether to stop; return the ending if it is one."""
+        if self._is_due() and not self._evaluate(stop):
+            return self._ending("diverged", self._divergence())
+        state = stop(self.moment)
+        return None if state is None else self._ending(state, f"{state} at step {self.moment.step}")
 
     def _step(self) -> bool:
         """Carry out one update; return whether loss and gradients were finite."""

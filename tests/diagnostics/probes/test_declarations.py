@@ -65,7 +65,7 @@ def test_names_are_unique_and_everything_is_said():
         # What the curves table has room for.
         assert len(signal.name) <= 128
         assert len(signal.unit) <= 128
-    assert STATES == {signal.name for signal in signals if signal.of == "state"}
+    assert {signal.name for signal in signals if signal.of == "state"} == STATES
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
