@@ -8,6 +8,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # installs again, and a touched file (a checkout, a pull) does not: the second time is offline.
 STAMP := .venv/installed-$(shell (pwd; cat pyproject.toml constraints.txt) | cksum | cut -d' ' -f1)
 
+# What the benchmarks are measured against is installed by itself: nothing else needs it.
+BENCH_STAMP := $(STAMP)-bench
+
 .DEFAULT_GOAL := help
 
 .PHONY: help search test check lint types imports format bench clean
@@ -41,7 +44,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)
+bench: $(BENCH_STAMP)
 	@set -e; for script in $(wildcard benchmarks/*.py); do \
 		echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python $$script --short; \
 	done
@@ -56,6 +59,10 @@ $(STAMP): | $(BIN)/python
 	$(INSTALL) hatchling
 	$(INSTALL) --no-build-isolation -e '.[dev,postgres,mysql]'
 	@rm -f .venv/installed-*
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(INSTALL) --no-build-isolation -e '.[bench]'
 	@touch $@
 
 $(BIN)/python:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 
 from tsdiag.config import RunConfig
+from tsdiag.runs.engine import ENGINE
 from tsdiag.runs.execute import Request
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
@@ -20,7 +21,7 @@ FINALISTS = 2
 
 _ENDED = (*WHOLE, "diverged", "infeasible")
 # As long as a trial's: see search/queue.py.
-_LEASE = 900.0
+_LEASE = 180.0
 _BUDGET = (
     "training.max_steps",
     "training.evaluate_every",
@@ -142,10 +143,14 @@ def _candidate(row: RunRow) -> Candidate:
 
 
 def _distinct(rows: list[RunRow]) -> list[RunRow]:
-    """Return the first of each configuration: samplers draw one twice at times."""
+    """Return the first of each configuration: samplers draw one twice at times.
+
+    How the steps were computed does not count: it was chosen by timing, and may be so anew.
+    """
     found: dict[str, RunRow] = {}
     for row in rows:
-        found.setdefault(row.config, row)
+        paths = RunConfig.from_json(row.config).paths()
+        found.setdefault(repr([paths[path] for path in sorted(paths) if path not in ENGINE]), row)
     return list(found.values())
 
 

@@ -27,7 +27,7 @@ How probes, signals and steps hang together: `tsdiag/diagnostics/README.md`.
 """
 WHEN = {
     "cheap": "at every step",
-    "standard": "at steps 0, 1, 2, 4, 8, ... and at evaluations",
+    "standard": "at steps 0, 1, 2, 4, 8, ... before the first evaluation, then at evaluations",
     "full": "at the end of a run, and on demand",
 }
 
@@ -36,7 +36,7 @@ def document() -> str:
     parts = [HEAD]
     for probe in PROBES:
         when = "on demand" if probe in ON_DEMAND else WHEN[probe.tier]
-        if probe.sees is Evaluation:
+        if probe.sees is Evaluation or not probe.dense:
             when = "at evaluations"
         parts += [
             f"\n## {probe.name}: {when}\n",

@@ -61,7 +61,7 @@ def watched(begin, config, dataset):
 
 
 def test_the_standard_tier_is_dense_at_first_and_then_at_evaluations():
-    assert [step for step in range(30) if is_due(step, 10)] == [0, 1, 2, 4, 8, 10, 16, 20]
+    assert [step for step in range(45) if is_due(step, 20)] == [0, 1, 2, 4, 8, 16, 20, 40]
 
 
 def test_every_kind_is_asked_on_its_schedule_once(watched):
@@ -70,9 +70,16 @@ def test_every_kind_is_asked_on_its_schedule_once(watched):
     training.run()
     assert asked.steps(Moment) == list(range(12))
     assert asked.steps(Evaluation) == [0, 5, 10, 12]
-    assert asked.steps(Update) == [0, 1, 2, 4, 5, 8, 10]
-    assert asked.steps(View) == [0, 1, 2, 4, 5, 8, 10, 12]
+    assert asked.steps(Update) == [0, 1, 2, 4, 5, 10]
+    assert asked.steps(View) == [0, 1, 2, 4, 5, 10, 12]
     assert watcher.failures == {}
+
+
+def test_a_probe_that_is_not_dense_is_asked_at_evaluations_alone(watched):
+    asked = Asked([View])
+    asked.probes[0] = replace(asked.probes[0], dense=False)
+    watched(asked)[0].run()
+    assert asked.steps(View) == [0, 5, 10, 12]
 
 
 def test_an_update_shows_both_sides_of_a_step(watched, config):

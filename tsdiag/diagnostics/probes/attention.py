@@ -59,11 +59,12 @@ def _of_layer(heads: Heads) -> dict[str, Tensor]:
     query = evenly(heads.query[::every], SAMPLED_QUERIES)
     scores = logits(query, heads.key[::every], heads.scale)
     pattern = scores.softmax(dim=-1)
+    deviation = scores - scores.mean(dim=-1, keepdim=True)
     found = {
         "attention_entropy": entropy.mean(dim=(0, 2)) / log(tokens),
         "largest_probability": pattern.amax(dim=-1).mean(dim=(0, 2)),
-        "logit_scale": scores.std(dim=-1, correction=0).mean(dim=(0, 2)),
-        "largest_logit": (scores.amax(dim=-1) - scores.mean(dim=-1)).amax(dim=(0, 2)),
+        "logit_scale": deviation.square().mean(dim=-1).sqrt().mean(dim=(0, 2)),
+        "largest_logit": deviation.amax(dim=(0, 2, 3)),
         "query_key_norm": product_norm(heads.query_weight, heads.key_weight),
     }
     if pattern.shape[1] > 1:

@@ -119,4 +119,5 @@ def _differentiable_recurrence() -> Iterator[None]:
         torch.backends.cudnn.enabled = enabled
 
 
-NOISE = Probe("noise", "standard", View, SIGNALS, measure)
+# It takes as long as all other probes of a view together, and the first steps say nothing more.
+NOISE = Probe("noise", "standard", View, SIGNALS, measure, dense=False)

@@ -33,13 +33,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Probe(Generic[Subject]):
-    """A family's function with what it declares: its signals with their units, and its cost."""
+    """A family's function with what it declares: its signals with their units, and its cost.
+
+    ``dense`` says whether the standard tier asks it at steps 1, 2, 4, 8, ... too, where structural
+    signatures show, or at evaluations alone.
+    """
 
     name: str
     tier: Tier
     sees: type[Subject]
     signals: tuple[SignalName, ...]
     measure: Callable[[Subject], Iterable[Reading]]
+    dense: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class Specimen:
 
 
 def is_due(step: int, every: int) -> bool:
-    """Return whether the standard tier measures here: at evaluations and at 0, 1, 2, 4, 8, ...
+    """Return whether the standard tier measures here: at evaluations, before them at 1, 2, 4, ...
 
     Structural signatures can vanish after one Adam step, so the first steps are dense.
     """
-    return step % every == 0 or step & (step - 1) == 0
+    return step % every == 0 or (step < every and step & (step - 1) == 0)

@@ -66,13 +66,13 @@ class Watcher:
             self._pending = None
         self._remember(moment)
         if self._is_due(moment.step) and not self._is_evaluated(moment.step):
-            self._ask_view(moment)
+            self._ask_view(moment, [probe for probe in self._probes if probe.dense])
 
     def after_evaluation(self, moment: Moment) -> None:
         """Ask about the validation windows and the state."""
         if moment.evaluation is not None:
             self._ask(moment.evaluation, moment.step)
-        self._ask_view(moment)
+        self._ask_view(moment, self._probes)
 
     def _ask_update(
         self,
@@ -106,12 +106,12 @@ class Watcher:
                 if parameter.grad is not None:
                     moment.memory[_REMEMBERED + name] = parameter.grad.detach().clone()
 
-    def _ask_view(self, moment: Moment) -> None:
+    def _ask_view(self, moment: Moment, probes: Sequence[Probe[Any]]) -> None:
         if self._watches(View):
             view = look(moment.model, *self._batch)
             # What cannot be computed is not measured; the loss signals say that it diverged.
             if bool(view.predictions.isfinite().all()):
-                self._ask(view, moment.step)
+                ask(probes, view, moment.step, self._note, self.failures)
 
     def _ask(self, subject: object, step: int) -> None:
         ask(self._probes, subject, step, self._note, self.failures)
