@@ -15,9 +15,14 @@ from jaxtyping import install_import_hook
 
 # The axes of tensors are checked in tests only: it costs time. beartype refuses `Self` in a
 # function that is decorated alone, as the hook does it.
-MODELS = Path(__file__).parents[1] / "tsdiag" / "models"
-CHECKED = [file.stem for file in MODELS.glob("[!_]*.py") if "Self" not in file.read_text()]
-install_import_hook([f"tsdiag.models.{name}" for name in sorted(CHECKED)], "beartype.beartype")
+ROOT = Path(__file__).parents[1]
+CHECKED = [
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for folder in ("models", "diagnostics/probes")
+    for file in (ROOT / "tsdiag" / folder).glob("[!_]*.py")
+    if "Self" not in file.read_text()
+]
+install_import_hook(sorted(CHECKED), "beartype.beartype")
 
 # Never by timed tests: an example that is slow on a busy machine is no failure.
 settings.register_profile("tsdiag", deadline=None, derandomize=True, max_examples=50)

@@ -191,7 +191,7 @@ def test_a_stream_that_is_not_a_number_is_left_out():
 def test_a_model_without_blocks_has_its_inputs_alone():
     model = nn.Sequential(nn.Flatten(), nn.Linear(TIME * CHANNELS, 1))
     inputs = torch.randn(WINDOWS, TIME, CHANNELS, generator=torch.Generator().manual_seed(0))
-    found = measured(look(model, inputs, torch.zeros(WINDOWS, 1)))
+    found = measured(look(model, inputs, torch.zeros(WINDOWS, 1, 1)))
     assert set(found) == {("channel_share", "")}
 
 

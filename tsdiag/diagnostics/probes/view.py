@@ -35,7 +35,11 @@ def look(
     inputs: Float[Tensor, "batch time channel"],
     targets: Float[Tensor, "batch horizon target"],
 ) -> View:
-    """Return what every module takes in and gives for this batch."""
+    """Return what every module takes in and gives for this batch.
+
+    Raises:
+        TypeError: the model gives no tensor.
+    """
     entered: dict[str, Tensor] = {}
     left: dict[str, Tensor] = {}
 
@@ -51,10 +55,12 @@ def look(
     handles = [m.register_forward_hook(catch(path)) for path, m in model.named_modules()]
     try:
         with undisturbed(model), torch.no_grad():
-            predictions = model(inputs)
+            predictions = _first_tensor(model(inputs))
     finally:
         for handle in handles:
             handle.remove()
+    if predictions is None:
+        raise TypeError(f"{type(model).__name__} gives no tensor to look at; let it return one")
     return View(model, inputs, targets, predictions, entered, left)
 
 
