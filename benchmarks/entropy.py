@@ -71,10 +71,10 @@ def main() -> None:
         console.print(f"no fused entropy here: {reason}")
         return
     table = Table(title=f"Entropy of attention, heads of {HEAD_DIM}", title_justify="left")
-    for header in ("tokens", "windows x heads", "explicit [ms]", "fused [ms]", "ratio"):
+    for header in ("tokens", "windows x heads", "explicit (ms)", "fused (ms)", "ratio"):
         table.add_column(header, justify="right")
     for deviation in DEVIATIONS:
-        table.add_column(f"error at logit s.d. {deviation} [nats]", justify="right")
+        table.add_column(f"error at logit s.d. {deviation} (nats)", justify="right")
     for tokens, windows, heads in CASES:
         table.add_row(*measured(tokens, windows, heads, rounds=3 if options.short else 15))
     console.print(table)

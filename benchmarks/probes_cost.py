@@ -28,8 +28,8 @@ from rich.table import Table
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset
 from tsdiag.diagnostics.probes import LIVE
-from tsdiag.diagnostics.probes.probe import Probe, is_due
-from tsdiag.diagnostics.probes.watcher import PROBE_WINDOWS, Watcher
+from tsdiag.diagnostics.probes.probe import Probe, Sample, is_due
+from tsdiag.diagnostics.probes.watcher import Watcher
 from tsdiag.runs.recorder import Recorder
 from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
@@ -100,7 +100,7 @@ class Timed:
 class Costs:
     """CPU time of one model [s]: its step, a step's hooks, a due moment's hooks, each probe.
 
-    A due moment's hooks are without the probes that are asked at evaluations alone.
+    A due moment's hooks are without the probes of a sample, which are asked at evaluations alone.
     """
 
     step: float
@@ -112,12 +112,12 @@ class Costs:
     def share(self) -> float:
         """Return what all probes together add to the steps of a run."""
         rest = (RUN * self.quiet + due_moments(RUN, EVERY) * self.due) / (RUN * self.step)
-        return rest + sum(self.share_of(probe) for probe in LIVE if not probe.dense)
+        return rest + sum(self.share_of(probe) for probe in LIVE if probe.sees is Sample)
 
     def share_of(self, probe: Probe[Any]) -> float:
         """Return what one probe's own calls add."""
         asked = RUN if probe.sees is Moment else due_moments(RUN, EVERY)
-        if probe.sees is Evaluation or not probe.dense:
+        if probe.sees in (Evaluation, Sample):
             asked = RUN // EVERY + 1
         return asked * self.probes.get(probe.name, 0.0) / (RUN * self.step)
 
@@ -129,9 +129,7 @@ def due_moments(steps: int, every: int) -> int:
 
 def new_watcher(probes: list[Probe[Any]], config: RunConfig, dataset: Dataset) -> Watcher:
     """Return a watcher as ``Execution`` sets it up."""
-    windows = dataset.train.every(PROBE_WINDOWS)
-    batch = windows.batch(torch.arange(len(windows)))
-    return Watcher(probes, *batch, config.training, Recorder().note)
+    return Watcher(probes, dataset.train, config, Recorder().note)
 
 
 def costs_of(config: RunConfig, dataset: Dataset) -> Costs:
@@ -153,7 +151,7 @@ def costs_of(config: RunConfig, dataset: Dataset) -> Costs:
         for step, cost in timed.steps.items()
         if not is_due(step, STRETCH_EVERY) and not is_due(step + 1, STRETCH_EVERY)
     )
-    sparse = sum(sum(meter.costs[probe.name]) for probe in LIVE if not probe.dense)
+    sparse = sum(sum(meter.costs[probe.name]) for probe in LIVE if probe.sees is Sample)
     dense = sum(timed.steps.values()) - STRETCH * quiet - sparse
     each = {name: mean(found) for name, found in meter.costs.items()}
     due = dense / due_moments(STRETCH, STRETCH_EVERY)
@@ -177,7 +175,7 @@ def table_of(title: str, costs: Costs) -> Table:
     """Return the costs as rows."""
     heading = f"{title}: a step takes {1000 * costs.step:.1f} ms"
     table = Table(title=heading, title_justify="left")
-    for header in ("probe", "tier", "per call [ms]", "of a run's steps [%]"):
+    for header in ("probe", "tier", "per call (ms)", "of a run's steps (%)"):
         table.add_column(header, justify="left" if header in ("probe", "tier") else "right")
     for probe in LIVE:
         cost = f"{1000 * costs.probes.get(probe.name, 0.0):.3f}"

@@ -97,7 +97,7 @@ def table_of(title: str, cases: Sequence[Case], rounds: int) -> Table:
         saved_bytes(training.model, training.feed.batch(0)[0]) / 2**20 for training in trainings
     ]
     table = Table(title=f"{title}; batch {BATCH}", title_justify="left")
-    for header in ("size", "step [ms]", "growth", "kept for backward [MiB]", "growth"):
+    for header in ("size", "step (ms)", "growth", "kept for backward (MiB)", "growth"):
         table.add_column(header, justify="right")
     sizes = [size for size, *_ in cases]
     rows = zip(sizes, costs, growth(sizes, costs), memory, growth(sizes, memory), strict=True)

@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tsdiag.errors import ConfigError, suggestion, without_passwords
+
+# How a step is computed: faster or slower, and the same up to rounding. A study leaves these paths
+# to a choice by timing, so two runs that differ in nothing else are of one configuration.
+ENGINE = ("training.precision", "training.micro_batch", "training.cuda_graph")
 
 Transform = Literal["none", "difference", "percent_change", "log_return"]
 Precision = Literal["float32", "bfloat16"]
@@ -23,6 +36,15 @@ class Frozen(BaseModel):
     """A value object: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would read as 1 or 0: ``batch_size = true`` is a slip."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise ValueError(f"{str(value).lower()} is no value for it; give a number or a word")
+        return value
 
 
 class SplitConfig(Frozen):
@@ -194,6 +216,15 @@ class RunConfig(Frozen):
             return type(self).model_validate({**tree, "model": model})
         except ValidationError as error:
             raise ConfigError(explain_validation(f"edit {dict(changes)}", error)) from error
+
+
+def as_written_now(text: str) -> str:
+    """Return a stored configuration as this version writes it, with what it has since added.
+
+    Raises:
+        ConfigError: the text is no configuration.
+    """
+    return RunConfig.from_json(text).to_json()
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -100,7 +100,7 @@ def show_outcomes(console: Console, title: str, outcomes: Sequence[Outcome]) -> 
     table = Table(title=f"{title}: CPU time of a training step", title_justify="left")
     for header in ("contest", "rival", "ours"):
         table.add_column(header, overflow="fold")
-    for header in ("rival [ms]", "ours [ms]", "ratio", "of the rounds", "aim / floor", ""):
+    for header in ("rival (ms)", "ours (ms)", "ratio", "of the rounds", "aim / floor", ""):
         table.add_column(header, justify="right", no_wrap=True)
     for outcome in outcomes:
         table.add_row(*_cells(outcome))

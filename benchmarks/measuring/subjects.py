@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from measuring.interleaved import Side, timed
 
-from tsdiag.config import DataConfig, GeneratorConfig, RunConfig
+from tsdiag.config import ENGINE, DataConfig, GeneratorConfig, RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.data.generator import TARGET
 from tsdiag.models import build, preset
-from tsdiag.runs.engine import ENGINE, choose_engine
+from tsdiag.runs.engine import choose_engine
 from tsdiag.runs.weights import shapes_of
 from tsdiag.training.loop import Training
 from tsdiag.training.observer import Moment, Observer

@@ -1,5 +1,7 @@
 """Which final runs there are, in which order, and that each is done once."""
 
+import json
+
 import pytest
 
 from tsdiag.compare.finals import FINALISTS, Finals
@@ -67,6 +69,25 @@ def test_no_candidates_while_either_side_is_missing(store, missing):
     ended(store, 0, 0.5, role="trial" if missing == "baseline" else "baseline")
     assert finals(store).candidates() == []
     assert finals(store).next() is None
+
+
+def test_runs_of_an_older_version_count_as_what_they_are(searched):
+    """Stored before some paths came up, which then had their default."""
+    first = finals(searched).next()
+    row = carry_out(searched, first)
+    older = json.loads(row.config)
+    del older["training"]["micro_batch"], older["training"]["cuda_graph"]
+    update_run(searched, row.id, config=json.dumps(older))
+    assert [run.id for run in finals(searched).runs(first.candidate, first.seed)] == [row.id]
+
+
+def test_how_steps_were_computed_makes_no_other_configuration(store):
+    ended(store, 0, 0.5, role="baseline")
+    for trial, precision in enumerate(["float32", "bfloat16"]):
+        row = ended(store, trial, 0.3, lr=0.1)
+        config = RunConfig.from_json(row.config).edit("training.precision", precision)
+        update_run(store, row.id, config=config.to_json())
+    assert labels(store) == ["baseline 0", "trial 0"]
 
 
 def test_a_configuration_that_was_drawn_twice_goes_once(store):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tsdiag.config import ENGINE
 from tsdiag.runs import engine
-from tsdiag.runs.engine import ENGINE, choose_engine, engine_name
+from tsdiag.runs.engine import choose_engine, engine_name
 
 CPU = torch.device("cpu")
 
@@ -83,6 +84,28 @@ def test_a_precision_that_was_given_can_be_cut_in_parts(large, dataset):
     choice = choose_engine(given, dataset, CPU, ENGINE[1:], clock_of(seconds))
     assert choice.record["chosen"] == "bfloat16/16"
     assert "float32" not in choice.record["candidates"]
+
+
+def test_a_cpu_has_no_graphs_and_is_timed_all_the_same(large, dataset):
+    given = large.edit("training.cuda_graph", True)
+    choice = choose_engine(given, dataset, CPU, ENGINE, clock_of(EVEN | {"bfloat16": 0.1}))
+    assert choice.record["chosen"] == "bfloat16"
+    assert choice.config == large.edit("training.precision", "bfloat16")
+
+
+@pytest.mark.parametrize("broken", ["bfloat16", "float32/16"])
+def test_a_way_that_fails_is_not_taken_and_ends_nothing(broken, large, dataset):
+    clock = clock_of(EVEN | {broken: 0.01})
+
+    def failing(training):
+        took = clock(training)
+        if took == 0.01:
+            raise torch.OutOfMemoryError("not enough")
+        return took
+
+    choice = choose_engine(large, dataset, CPU, ENGINE, failing)
+    assert choice.record["chosen"] == "float32"
+    assert broken not in choice.record["candidates"]
 
 
 def test_parts_are_no_candidate_for_batch_norm_or_small_batches(lstm_config, config, dataset):

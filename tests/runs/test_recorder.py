@@ -45,6 +45,12 @@ def test_what_is_not_finite_is_noted_too():
     assert np.isinf(found["weight_norm"])
 
 
+def test_what_float32_cannot_hold_is_infinite():
+    recorder = Recorder()
+    recorder.note(NORM, "", 0, 1e39)
+    assert np.isinf(recorder.take()[0].values[0])
+
+
 def test_a_stored_run_has_every_step_once(config, execute, store):
     trace = load_trace(store, execute(config).row.id)
     for name in ("train_loss", "learning_rate", "gradient_norm", "clipped"):

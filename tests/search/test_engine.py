@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from tsdiag.config import RunConfig
+from tsdiag.config import ENGINE, RunConfig
 from tsdiag.errors import ConfigError
 from tsdiag.runs import engine
 from tsdiag.search import worker
@@ -16,7 +16,7 @@ from tsdiag.search.watch import _RENEW_EVERY, Watch
 from tsdiag.store.runs import find_runs
 from tsdiag.training.observer import Moment
 
-ALL = {"training.precision", "training.micro_batch", "training.cuda_graph"}
+ALL = set(ENGINE)
 
 
 @pytest.fixture
@@ -144,8 +144,12 @@ def test_another_way_to_compute_is_no_other_study(prepared, store):
 def test_only_a_study_knows_auto(write_study):
     with pytest.raises(ConfigError, match="precision"):
         RunConfig().edit("training.precision", "auto")
-    with pytest.raises(ConfigError, match=r"training\.precision"):
+    with pytest.raises(
+        ConfigError, match=r"training\.precision: Input should be 'auto', 'float32'"
+    ):
         read_spec(write_study(("batch_size", 'precision = "half"\nbatch_size')))
+    with pytest.raises(ConfigError, match=r"training\.micro_batch: true is no value for it"):
+        read_spec(write_study(("batch_size", "micro_batch = true\nbatch_size")))
 
 
 def test_the_dry_run_costs_what_a_worker_would_choose(prepared, monkeypatch):
@@ -208,3 +212,36 @@ def test_budgets_are_kept_within_an_evaluation():
     # All steps are done: their evaluation is not thrown away for the trial's own time.
     assert watching(Queue(), limit=0.0)(within(10)) is None
     assert watching(Queue(), deadline=0.0)(within(10)) == "interrupted"
+
+
+def test_what_cannot_be_cut_in_parts_is_told_before_anything_is_trained(prepared):
+    parts = ("batch_size", "micro_batch = 2\nbatch_size")
+    with pytest.raises(ConfigError, match="statistics are of the whole batch"):
+        prepared(parts, ("[search]", '[baseline]\npreset = "founding"\n[search]'))
+
+
+def test_the_dry_run_times_steps_and_no_evaluations(prepared, monkeypatch):
+    """By a clock that goes on by 1 s a training step and by 100 s a batch of an evaluation."""
+    from tsdiag.search import estimate
+    from tsdiag.training import evaluation, loop
+
+    now = 0.0
+
+    def advance(by, work):
+        def slow(*given, **named):
+            nonlocal now
+            now += by
+            return work(*given, **named)
+
+        return slow
+
+    spec, dataset = prepared()
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(loop.Training, "_step", advance(1.0, loop.Training._step))
+    for user in (loop, estimate):
+        monkeypatch.setattr(user, "evaluate", advance(100.0, evaluation.evaluate))
+    config = estimate.default_config(spec)
+    cost = estimate.measure_cost("", config, dataset, torch.device("cpu"))
+    steps, every = config.training.max_steps, config.training.evaluate_every
+    assert cost.step_seconds == 1.0
+    assert cost.seconds == steps + 100.0 * (steps // every + 1)

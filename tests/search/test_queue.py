@@ -57,6 +57,16 @@ def states(queue):
     return [trial.state.name for trial in queue.study.get_trials(deepcopy=False)]
 
 
+def test_what_was_cut_short_goes_on_before_what_was_never_begun(queue):
+    queue.enqueue([({"optimizer.lr": lr}, {"optimizer.lr": lr}) for lr in (1e-3, 2e-3, 3e-3)])
+    first = queue.claim(3)
+    queue.hand_back(first.number)
+    second = queue.claim(3)
+    assert second.user_attrs[RESUMES] == first.number
+    assert second.suggest_float("optimizer.lr", 1e-4, 1e-2, log=True) == 1e-3
+    assert RESUMES not in queue.claim(3).user_attrs
+
+
 def test_a_live_trial_is_left_alone(queue):
     trial = asked(queue)
     assert queue.running() == 1

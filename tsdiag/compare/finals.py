@@ -7,8 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
-from tsdiag.config import RunConfig
-from tsdiag.runs.engine import ENGINE
+from tsdiag.config import ENGINE, RunConfig, as_written_now
 from tsdiag.runs.execute import Request
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
@@ -21,7 +20,7 @@ FINALISTS = 2
 
 _ENDED = (*WHOLE, "diverged", "infeasible")
 # As long as a trial's: see search/queue.py.
-_LEASE = 180.0
+_LEASE = 300.0
 _BUDGET = (
     "training.max_steps",
     "training.evaluate_every",
@@ -157,6 +156,6 @@ def _distinct(rows: list[RunRow]) -> list[RunRow]:
 def _is_of(row: RunRow, candidates: list[Candidate]) -> bool:
     return any(
         row.label == candidate.label
-        and row.config == candidate.config.edit("seed", row.seed).to_json()
+        and as_written_now(row.config) == candidate.config.edit("seed", row.seed).to_json()
         for candidate in candidates
     )

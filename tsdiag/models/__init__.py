@@ -29,6 +29,7 @@ __all__ = [
     "count_parameters",
     "imply",
     "preset",
+    "sketch",
 ]
 
 MODELS: tuple[Architecture, ...] = (TRANSFORMER, LSTM)
@@ -109,13 +110,17 @@ def build(config: RunConfig, shapes: Shapes, generator: torch.Generator) -> nn.M
     return module
 
 
-def count_parameters(config: RunConfig, shapes: Shapes) -> int:
-    """Return how many trained numbers the model would have, without allocating them.
+def sketch(config: RunConfig, shapes: Shapes) -> nn.Module:
+    """Return the model without allocating its weights: all of it but numbers.
 
     Raises:
         ConfigError: the configuration is impossible for windows of these shapes.
     """
     model = complete(config).model
     with torch.device("meta"):
-        module = architecture(model.kind).build(model, shapes)
-    return sum(parameter.numel() for parameter in module.parameters())
+        return architecture(model.kind).build(model, shapes)
+
+
+def count_parameters(config: RunConfig, shapes: Shapes) -> int:
+    """Return how many trained numbers the model would have; raises what ``sketch`` does."""
+    return sum(parameter.numel() for parameter in sketch(config, shapes).parameters())

@@ -1,7 +1,8 @@
 """Dropout whose mask is drawn fast on a CPU, where torch's takes a seventh of a default step.
 
-One 64-bit draw serves four entries, 16 bits each, so a rate is met to within 1 / 131,072. What is
-kept is scaled by the share that the levels really keep: the expectation is exact at any rate.
+One 64-bit draw serves four entries, 16 bits each, so a rate is met to within 1 / 131,072 (and is
+never above 65,535 / 65,536). What is kept is scaled by the share that the levels really keep, so
+that the expectation is exact up to the rounding of the entries' type.
 """
 
 from __future__ import annotations

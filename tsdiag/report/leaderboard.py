@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tsdiag.store.runs import RunRow  # loads SQLAlchemy
 
 # What a search chooses; data and training are the study's, the same for all of its trials.
-_CHOSEN = ("model.", "optimizer.")
+_CHOSEN = ("model.", "optimizer.", "training.")
 # A model of these ended in a state that no one wants to go on from, however good it once was.
 BROKEN = frozenset({"diverged", "failed", "infeasible"})
 
@@ -37,7 +37,8 @@ class LeaderboardRow(Frozen):
     parameters: int | None
     seconds: float
     reason: str
-    settings: dict[str, Any] = Field(description="its model and optimizer paths with their values")
+    run: str = Field(description="id of the run that stands for it")
+    settings: dict[str, Any] = Field(description="its paths but the data's, with their values")
 
 
 class Leaderboard(Frozen):
@@ -105,6 +106,7 @@ def _row(run: RunRow, floor: float | None, reference: float | None) -> Leaderboa
         parameters=run.parameters,
         seconds=run.seconds,
         reason=run.reason,
+        run=run.id,
         settings=_settings(run),
     )
 

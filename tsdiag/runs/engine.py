@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tsdiag.config import RunConfig, TrainingConfig
+from tsdiag.config import ENGINE, RunConfig, TrainingConfig
 from tsdiag.data.dataset import Dataset
 from tsdiag.models import build
 from tsdiag.runs.weights import shapes_of
@@ -25,13 +25,7 @@ from tsdiag.training.loop import Training
 from tsdiag.training.observer import Moment
 from tsdiag.training.precision import supports_bfloat16
 
-PRECISION, MICRO_BATCH, CUDA_GRAPH = (
-    "training.precision",
-    "training.micro_batch",
-    "training.cuda_graph",
-)
-# The paths that the choice may set.
-ENGINE = (PRECISION, MICRO_BATCH, CUDA_GRAPH)
+PRECISION, MICRO_BATCH, CUDA_GRAPH = ENGINE
 # How much faster than the plain way another one must be: less is noise, and not worth a rounding.
 GAIN = 1.1
 # Windows of a micro-batch: few enough that a small encoder's activations stay in a core's cache.
@@ -85,12 +79,12 @@ def choose_engine(
     The configuration's own way is kept unless another is ``GAIN`` times faster. Nothing outside is
     disturbed. ``go_on`` is asked between two steps; where it says no, there is no choice.
     """
-    own = engine_name(config.training)
     if not free:
-        return Choice(config, {"candidates": {}, "chosen": own})
+        return Choice(config, {"candidates": {}, "chosen": engine_name(config.training)})
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         training = _throwaway(config, dataset, device)
         candidates = _candidates(config.training, training, device, free)
+        own = next(iter(candidates))
         found: dict[str, float] | None = {}
         if len(candidates) > 1:
             found = _timed(training, candidates, config.training.max_steps, clock, go_on)
@@ -119,6 +113,7 @@ def _timed(
     """Return the fastest step of each candidate, or None where told to end."""
     found = dict.fromkeys(candidates, math.inf)
     engines = dict.fromkeys(list(candidates)[:1], training.engine)
+    failed: set[str] = set()
     # The first step of all warms up; it counts where steps take so long that it may.
     warm = clock(training)
     if warm > _LONG:
@@ -126,14 +121,21 @@ def _timed(
     for _ in range(min(max(round(steps * _SHARE / len(candidates)), 1), _TURNS)):
         for name, how in candidates.items():
             fastest = min(found.values())
-            if _is_settled(found[name], fastest) or (how.cuda_graph and fastest > _LAUNCHES):
+            slow_graph = how.cuda_graph and _LAUNCHES < fastest < math.inf
+            if name in failed or _is_settled(found[name], fastest) or slow_graph:
                 continue
             if not go_on():
                 return None
-            if name not in engines:
-                engines[name] = build_engine(training.model, how, training.feed.batch(0)[0])
-            training.engine = engines[name]
-            found[name] = min(found[name], clock(training))
+            try:
+                if name not in engines:
+                    engines[name] = build_engine(training.model, how, training.feed.batch(0)[0])
+                training.engine = engines[name]
+                found[name] = min(found[name], clock(training))
+            except RuntimeError:
+                # Out of memory, or an operation that this way lacks. The own way must work, and
+                # says so itself when the run begins.
+                failed.add(name)
+                found[name] = math.inf
     return found
 
 
@@ -158,8 +160,13 @@ def _throwaway(config: RunConfig, dataset: Dataset, device: torch.device) -> Tra
 def _candidates(
     own: TrainingConfig, training: Training, device: torch.device, free: Collection[str]
 ) -> dict[str, TrainingConfig]:
-    """Return the ways to compute by name, the configuration's own first."""
+    """Return the ways to compute by name, the configuration's own first.
+
+    Other devices than GPUs have no graphs, so there the own way is without.
+    """
     precisions, parts, graphs = {own.precision: 0}, {own.micro_batch: 0}, {own.cuda_graph: 0}
+    if device.type != "cuda":
+        graphs = {False: 0}
     if PRECISION in free and supports_bfloat16(device):
         precisions |= {"bfloat16": 0}
     if MICRO_BATCH in free and training.feed.batch_size > _MICRO:

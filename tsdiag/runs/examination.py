@@ -8,18 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from tsdiag.config import RunConfig
+from tsdiag.config import RunConfig, flatten
 from tsdiag.data.dataset import Dataset
 from tsdiag.diagnostics.probes import ON_DEMAND
 from tsdiag.diagnostics.probes.probe import Probe, Specimen
 from tsdiag.diagnostics.probes.watcher import Note, ask
-from tsdiag.errors import StoreError
+from tsdiag.diagnostics.signals import SignalName
+from tsdiag.errors import DataError, StoreError
+from tsdiag.models import build, complete
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes
 from tsdiag.runs.recorder import Recorder
-from tsdiag.runs.weights import unpack_trained
-from tsdiag.store.curves import append_curves, merge_curves
+from tsdiag.runs.weights import shapes_of, unpack_trained
+from tsdiag.store.curves import append_curves, load_trace, merge_curves
 from tsdiag.store.database import Store
-from tsdiag.store.runs import get_run
+from tsdiag.store.runs import RunRow, get_run
+from tsdiag.training.evaluation import Pause, go_on
 
 
 def examine(
@@ -29,12 +32,19 @@ def examine(
     probes: Sequence[Probe[Any]],
     step: int,
     note: Note,
+    pause: Pause = go_on,
 ) -> dict[str, str]:
-    """Hand every reading about the model to ``note``; return which probes failed, and why."""
+    """Hand every reading about the model to ``note``; return which probes failed, and why.
+
+    ``pause`` is called before each probe.
+    """
     device = next(model.parameters()).device
     windows = (dataset.train.to(device), dataset.validation.to(device))
     failures: dict[str, str] = {}
-    ask(probes, Specimen(model, config, *windows), step, note, failures)
+    specimen = Specimen(model, config, *windows)
+    for probe in probes:
+        pause()
+        ask([probe], specimen, step, note, failures)
     return failures
 
 
@@ -46,21 +56,59 @@ def examine_run(
     device: torch.device,
     probes: Sequence[Probe[Any]] = ON_DEMAND,
 ) -> dict[str, str]:
-    """Measure the best weights of a run that has ended, and add what is found to its curves.
+    """Measure the best weights of a run, and add what is found to its curves.
+
+    A run that has left none, such as one that diverged, is measured as it began, at step 0. A run
+    that is still under way is left alone: its curves are its own process's to write.
 
     Raises:
-        StoreError: the run is unknown, still under way, or has left no weights.
+        StoreError: the run is unknown, or still under way.
+        DataError: the run was trained on other data.
     """
     row = get_run(store, run_id)
-    if row.weights is None:
+    if row.state == "running":
         raise StoreError(
-            f'examine run "{run_id}": it is {row.state} and has left no weights; take a trial that '
-            "was completed or pruned: tsdiag trials"
+            f'examine run "{run_id}": it is still running; wait for its end, or take another '
+            "trial: tsdiag trials"
         )
-    trained = unpack_trained(read_bytes(artifacts, row.weights))
+    _refuse_other_data(dataset, row)
+    config, model, step = _as_left(artifacts, dataset, row)
+    known = {(s.name, s.where) for s in load_trace(store, run_id).signals if step in s.steps}
     recorder = Recorder()
-    model = trained.model.to(device)
-    failures = examine(model, trained.config, dataset, probes, row.step, recorder.note)
+
+    def note(signal: SignalName, where: str, at: int, value: float) -> None:
+        if (signal.name, where) not in known:  # asked before, it would say the same again
+            recorder.note(signal, where, at, value)
+
+    failures = examine(model.to(device), config, dataset, probes, step, note)
     append_curves(store, run_id, recorder.take())
     merge_curves(store, run_id)
     return failures
+
+
+def _refuse_other_data(dataset: Dataset, row: RunRow) -> None:
+    before = flatten(RunConfig.from_json(row.config).data.model_dump(mode="json"))
+    given = flatten(dataset.config.model_dump(mode="json"))
+    # Where the rows lie may change.
+    changed = [
+        f"data.{name} = {before.get(name)!r}, not {given.get(name)!r}"
+        for name in sorted(before.keys() | given.keys())
+        if before.get(name) != given.get(name) and name not in ("path", "url", "query")
+    ]
+    if changed:
+        raise DataError(
+            f'examine run "{row.id}" on other data: it was trained with {"; ".join(changed)}; '
+            "load the data of its own configuration"
+        )
+
+
+def _as_left(
+    artifacts: ArtifactStore, dataset: Dataset, row: RunRow
+) -> tuple[RunConfig, nn.Module, int]:
+    """Return a run's configuration, its model, and after how many updates that model was so."""
+    if row.weights is not None:
+        trained = unpack_trained(read_bytes(artifacts, row.weights))
+        return trained.config, trained.model, row.metrics.get("best_step", row.step)
+    config = complete(RunConfig.from_json(row.config))
+    generator = torch.Generator().manual_seed(config.seed)
+    return config, build(config, shapes_of(dataset), generator), 0

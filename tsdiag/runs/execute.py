@@ -13,11 +13,11 @@ from uuid import uuid4
 import torch
 from torch import nn
 
-from tsdiag.config import RunConfig
+from tsdiag.config import RunConfig, as_written_now
 from tsdiag.data.dataset import Dataset
 from tsdiag.diagnostics.probes import AT_END, LIVE, STATES
 from tsdiag.diagnostics.probes.probe import Probe
-from tsdiag.diagnostics.probes.watcher import PROBE_WINDOWS, Watcher
+from tsdiag.diagnostics.probes.watcher import Watcher
 from tsdiag.diagnostics.signals import Trace
 from tsdiag.errors import StoreError
 from tsdiag.models import build
@@ -30,6 +30,7 @@ from tsdiag.store.curves import append_curves, load_trace, merge_curves
 from tsdiag.store.database import Store
 from tsdiag.store.runs import RunRow, create_run, get_run, update_run
 from tsdiag.training.checkpoint import Progress
+from tsdiag.training.evaluation import Pause, go_on
 from tsdiag.training.loop import Ending, Stop, Training
 from tsdiag.training.observer import Moment, Observer
 
@@ -91,6 +92,7 @@ class Execution:
         self._remark = ""
         self._probes = probes
         self._failures: dict[str, str] = {}
+        self._pause: Pause = go_on
         self._recorder = Recorder()
         self._saved = self._began = time.monotonic()
         self._cpu = time.process_time()
@@ -101,13 +103,15 @@ class Execution:
         stop: Stop,
         observers: Sequence[Observer] = (),
         on_resume: Callable[[Trace], None] | None = None,
+        pause: Pause = go_on,
     ) -> Done:
         """Train to an end and store it; an exception is stored too, and raised on.
 
         Dropout draws from torch's default generator, since its kernels accept no other: the run
         forks and seeds it, so nothing outside is disturbed. ``on_resume`` is shown what the run
-        that this one continues had measured.
+        that this one continues had measured; ``pause`` is called between the probes at the end.
         """
+        self._pause = pause
         self._create_row()
         try:
             with torch.random.fork_rng(devices=self._cuda_devices()):
@@ -158,17 +162,15 @@ class Execution:
         )
 
     def _watcher(self) -> Watcher:
-        """Return what asks the probes about this run, on evenly spaced training windows."""
-        windows = self.dataset.train.every(PROBE_WINDOWS).to(self.device)
-        batch = windows.batch(torch.arange(len(windows), device=self.device))
-        training, note = self.request.config.training, self._recorder.note
-        watcher = Watcher(self._probes, *batch, training, note)
+        """Return what asks the probes about this run, on training windows."""
+        windows = self.dataset.train.to(self.device)
+        watcher = Watcher(self._probes, windows, self.request.config, self._recorder.note)
         self._failures = watcher.failures
         return watcher
 
     def _resume(self, training: Training, parent: RunRow, checkpoint: str) -> Trace:
         """Bring the training to where the parent's checkpoint was taken; return what led there."""
-        if parent.config != self.request.config.to_json():
+        if as_written_now(parent.config) != self.request.config.to_json():
             raise StoreError(f"run {parent.id} had another configuration")
         training.resume(read_bytes(self.artifacts, checkpoint))
         return load_trace(self.store, parent.id).until(training.progress.step, STATES)
@@ -176,6 +178,8 @@ class Execution:
     def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
         append_curves(self.store, self.id, list(trace.signals))
         self._before = (parent.seconds, parent.cpu_seconds)
+        # The watcher's own: what failed before the break is not asked again after it.
+        self._failures.update(parent.metrics.get("failed_probes", {}))
         # Should this run die before its first own checkpoint, the next one finds the parent's.
         self._checkpoint = parent.checkpoint
         self._update(
@@ -191,6 +195,8 @@ class Execution:
         # that the run resumed from it measures again.
         if (state := stop(moment)) is not None or moment.evaluating:
             return state
+        if moment.step == 1:
+            self._flush()  # the first evaluation, so that a run can be read from its beginning
         if moment.evaluated_step == moment.step:
             self._flush()
             self._update(
@@ -224,10 +230,10 @@ class Execution:
         if ending.state in FINISHED and progress.best_weights:
             trained = pack_trained(training.model, self.request.config, self.dataset)
             weights = write_bytes(self.artifacts, f"{self.id}.safetensors", trained)
-            self._examine(training.model, progress.step)
+            self._examine(training.model, progress.best_step)
         self._flush()
-        merge_curves(self.store, self.id)
         self._update(
+            metrics={"best_step": progress.best_step, **self._unmeasured()},
             state=ending.state,
             reason=ending.reason + self._remark,
             step=progress.step,
@@ -240,14 +246,17 @@ class Execution:
         # After the row has let go of it, or a crash in between would leave a name without a file.
         if not interrupted:
             remove_bytes(self.artifacts, self._checkpoint)
+        # Tidying: unmerged they read the same, so a store out of reach ends no run.
+        with suppress(StoreError):
+            merge_curves(self.store, self.id)
         return Done(get_run(self.store, self.id), self.request.config, training.model)
 
     def _examine(self, model: nn.Module, step: int) -> None:
-        """Ask the dear probes about the best weights, and keep which probes failed at all."""
+        """Ask the dear probes about the best weights."""
         config, note = self.request.config, self._recorder.note
-        self._failures |= examine(model, config, self.dataset, self._probes, step, note)
-        if self._failures:
-            self._update(metrics={"failed_probes": self._failures})
+        self._failures |= examine(
+            model, config, self.dataset, self._probes, step, note, self._pause
+        )
 
     def _create_row(self) -> None:
         request, now = self.request, datetime.now(UTC)
@@ -277,9 +286,14 @@ class Execution:
             self._flush()
         with suppress(StoreError):
             state, checkpoint = ("failed", None) if failed else ("interrupted", self._checkpoint)
-            self._update(state=state, reason=reason, checkpoint=checkpoint)
+            metrics = self._unmeasured()
+            self._update(state=state, reason=reason, checkpoint=checkpoint, metrics=metrics)
             if failed:
                 remove_bytes(self.artifacts, self._checkpoint)
+
+    def _unmeasured(self) -> dict[str, Any]:
+        """Return which probes failed: what could not be measured must never look like health."""
+        return {"failed_probes": dict(self._failures)} if self._failures else {}
 
     def _flush(self) -> None:
         append_curves(self.store, self.id, self._recorder.take())

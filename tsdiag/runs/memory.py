@@ -11,8 +11,8 @@ from tsdiag.models import Shapes, count_parameters
 
 # Weights, gradients, two moments of Adam and the best weights so far: five copies of 4 bytes.
 _BYTES_PER_PARAMETER = 5 * 4
-# Windows of the sketch: two, because batch normalisation refuses to train on a single one.
-_SKETCH = 2
+# Windows of the sketches: batch normalisation refuses to train on a single one.
+_SKETCHES = (2, 4)
 
 
 def available_bytes(device: torch.device, sharers: int = 1) -> int:
@@ -28,7 +28,16 @@ def parameter_bytes(config: RunConfig, shapes: Shapes) -> int:
 
 
 def activation_bytes(model: nn.Module, shapes: Shapes, batch_size: int) -> int:
-    """Return what the backward pass of a batch keeps, by a forward pass of two windows [bytes]."""
+    """Return what the backward pass of a batch keeps, by forward passes of a few windows [bytes].
+
+    Two of them, because not all of it grows with the batch: what folds wide heads does not.
+    """
+    few, more = (_kept_bytes(model, shapes, windows) for windows in _SKETCHES)
+    each = (more - few) // (_SKETCHES[1] - _SKETCHES[0])
+    return few + each * (batch_size - _SKETCHES[0])
+
+
+def _kept_bytes(model: nn.Module, shapes: Shapes, windows: int) -> int:
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -38,11 +47,11 @@ def activation_bytes(model: nn.Module, shapes: Shapes, batch_size: int) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    inputs = torch.zeros(_SKETCH, shapes.context_length, shapes.channels)
+    inputs = torch.zeros(windows, shapes.context_length, shapes.channels)
     with (
         torch.random.fork_rng(devices=[]),
         torch.autograd.graph.saved_tensors_hooks(note, lambda t: t),
     ):
         output = model(inputs)
     del output
-    return sum(kept.values()) * batch_size // _SKETCH
+    return sum(kept.values())

@@ -23,7 +23,9 @@ class Recorder:
         """Return the new points as signals and forget them."""
         signals = []
         for (declared, where), points in self._points.items():
-            steps, values = np.asarray(points, dtype=np.float32).T
+            steps, values = np.asarray(points, dtype=np.float64).T
+            with np.errstate(over="ignore"):  # beyond float32 a value is as good as infinite
+                steps, values = steps.astype(np.float32), values.astype(np.float32)
             signals.append(Signal(declared.name, where, declared.unit, steps, values))
         self._points.clear()
         return signals

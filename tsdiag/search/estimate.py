@@ -29,6 +29,7 @@ from tsdiag.search.space import (
 from tsdiag.search.spec import Choice, Range, StudySpec
 from tsdiag.training.evaluation import evaluate
 from tsdiag.training.loop import Training
+from tsdiag.training.observer import Moment
 
 # The first step warms caches up; the next few are alike.
 _STEPS = 4
@@ -53,13 +54,19 @@ def measure_cost(
     free: Collection[str] = (),
 ) -> Cost:
     """Time a few steps and one evaluation, computed as a worker would, and scale them to a run."""
-    choice = choose_engine(config, dataset, device, free)
-    config = config if choice is None else choice.config
+    if (choice := choose_engine(config, dataset, device, free)) is not None:
+        config = choice.config
     model = build(config, shapes_of(dataset), torch.Generator().manual_seed(0)).to(device)
-    short = config.edits({"training.max_steps": 1 + _STEPS, "training.evaluate_every": 10**6})
-    training = Training(model, dataset.train.to(device), dataset.validation.to(device), short)
+    endless = config.edits({"training.max_steps": 10**9, "training.evaluate_every": 10**9})
+    training = Training(model, dataset.train.to(device), dataset.validation.to(device), endless)
     marks: list[float] = []
-    training.run(lambda _: marks.append(time.perf_counter()))
+
+    def mark(moment: Moment) -> str | None:
+        if not moment.evaluating:
+            marks.append(time.perf_counter())
+        return "timed" if len(marks) > _STEPS else None
+
+    training.run(mark)
     step = (marks[-1] - marks[0]) / _STEPS
     began = time.perf_counter()
     evaluate(model, training.validation, precision=config.training.precision)

@@ -20,10 +20,10 @@ from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, find_runs, update_run
 
-# A lease outlives the longest silence of a healthy worker: one training step, or one batch of an
-# evaluation, of a model so large that hardly anybody waits for it [s]. It is renewed six times as
-# often. A dead worker of this machine is seen at once anyway.
-LEASE = 180.0
+# A lease outlives the longest silence of a healthy worker: one training step, one batch of an
+# evaluation or one probe of the last weights, of a model so large that hardly anybody waits for
+# it [s]. It is renewed many times as often. A dead worker of this machine is seen at once anyway.
+LEASE = 300.0
 # Asking takes well under a second; longer means that the asker is stuck [s].
 _ASK_LEASE = 60.0
 # User attributes of a successor: the number of the trial it continues, and that trial's run.
@@ -56,9 +56,22 @@ class TrialQueue:
                 counted = [trial for trial in counted if trial.state != TrialState.FAIL]
             if len(counted) >= wanted:
                 return None
-            trial = self.study.ask()
+            trial = self._ask(trials)
             claim(self._store, self._key(trial.number), self._owner, LEASE)
             return trial
+
+    def _ask(self, trials: list[FrozenTrial]) -> optuna.Trial:
+        """Return a trial that was cut short before those that were never begun.
+
+        Optuna's own queue is in order of number, and whoever goes on stands at its end.
+        """
+        storage = self.study._storage
+        for trial in trials:
+            if trial.state == TrialState.WAITING and RESUMES in trial.user_attrs:
+                # As ``Study.ask`` takes one from the queue; nobody else does while we are alone.
+                storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)
+                return optuna.Trial(self.study, trial._trial_id)
+        return self.study.ask()
 
     def keep(self, number: int) -> bool:
         """Renew the lease of a trial; False where another worker has taken it for dead."""

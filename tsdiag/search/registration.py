@@ -6,10 +6,10 @@ import warnings
 
 import optuna
 
-from tsdiag.config import flatten
+from tsdiag.config import ENGINE, flatten
 from tsdiag.data.dataset import Dataset
 from tsdiag.errors import ConfigError, DataError
-from tsdiag.models import count_parameters
+from tsdiag.models import sketch
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.pruner import build_pruner
 from tsdiag.search.queue import TrialQueue
@@ -23,6 +23,7 @@ from tsdiag.search.space import (
 from tsdiag.search.spec import StudySpec
 from tsdiag.store.database import Store
 from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute, set_study
+from tsdiag.training.engine import refuse_parts
 
 # What may differ between two searches of one study: how long, how surely, and how to choose. Where
 # the rows lie may differ too, since a digest tells whether they are the same; and how fast a step
@@ -30,7 +31,7 @@ from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute
 STUDIES = "tsdiag:studies"
 _FREE = (
     *("search.", "enqueue", "study.", "data.path", "data.url", "data.query"),
-    *("training.precision", "training.micro_batch", "training.cuda_graph"),
+    *ENGINE,
 )
 
 
@@ -110,7 +111,7 @@ def check_buildable(spec: StudySpec, dataset: Dataset) -> None:
     check_space(spec)
     named = [default_config(spec, paths) for paths in ({}, *spec.enqueue)]
     for config in (baseline_config(spec), *named):
-        count_parameters(config, shapes_of(dataset))
+        refuse_parts(sketch(config, shapes_of(dataset)), config.training)
 
 
 def _refuse_changes(old: dict[str, object], spec: StudySpec, url: str) -> None:

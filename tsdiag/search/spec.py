@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from tsdiag.config import (
+    ENGINE,
     Budget,
     DataConfig,
     Frozen,
     OptimizerConfig,
-    Precision,
     TrainingConfig,
     explain_validation,
 )
@@ -95,7 +95,7 @@ class BaselineSection(Frozen):
 class TrainingSection(Budget):
     """``[training]``; with "auto", how steps are computed is chosen by timing, run by run."""
 
-    precision: Precision | Literal["auto"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     micro_batch: int | None = Field(None, ge=0)
 
     @property
@@ -110,10 +110,8 @@ class TrainingSection(Budget):
         """The paths that are left to the choice by timing: none where a precision is given."""
         if self.precision != "auto":
             return frozenset()
-        paths = {"training.precision", "training.micro_batch", "training.cuda_graph"}
-        return frozenset(
-            paths - ({"training.micro_batch"} if self.micro_batch is not None else set())
-        )
+        given = {f"training.{name}" for name in self.model_dump(exclude_none=True)}
+        return frozenset(ENGINE) - (given - {"training.precision"})
 
 
 class SearchSection(Frozen):

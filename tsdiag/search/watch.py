@@ -12,11 +12,11 @@ from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.diagnostics.signals import Trace
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.pruner import MAX_STEPS
-from tsdiag.search.queue import LEASE, TrialQueue
+from tsdiag.search.queue import TrialQueue
 from tsdiag.training.observer import Moment
 
 # Often enough that a lease survives a few failed renewals [s].
-_RENEW_EVERY = LEASE / 6
+_RENEW_EVERY = 30.0
 
 
 @dataclass

@@ -13,10 +13,10 @@ import optuna
 
 from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.compare.scoring import score_windows
-from tsdiag.config import RunConfig
+from tsdiag.config import ENGINE, RunConfig
 from tsdiag.data.dataset import load_dataset
 from tsdiag.errors import TsdiagError
-from tsdiag.runs.engine import ENGINE, Choice, choose_engine
+from tsdiag.runs.engine import Choice, choose_engine
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Done, Execution, Request
 from tsdiag.runs.floors import store_floors
@@ -174,12 +174,11 @@ class Worker:
         if refusal is not None:
             return self._unrun(queue, trial.number, config, refusal)
         parent = trial.user_attrs.get(PARENT_RUN)
-        limit = time.time() + self._seconds_left(queue.role, parent)
-        watch = Watch(
-            trial, queue, self._interruption, deadline, limit, prune=queue.role == "trial"
-        )
+        watch = Watch(trial, queue, self._interruption, deadline, prune=queue.role == "trial")
         choice = self._engine(queue, trial, config, watch)
         if choice is not None:
+            # From here on: how its steps are computed is not chosen in a trial's own time.
+            watch.limit = time.time() + self._seconds_left(queue.role, parent)
             request = Request(
                 study=self.spec.name,
                 role=queue.role,
@@ -188,7 +187,9 @@ class Worker:
                 parent=parent,
                 engine=choice.record,
             )
-            done = self._execution(request).carry_out(watch, on_resume=watch.replay)
+            done = self._execution(request).carry_out(
+                watch, on_resume=watch.replay, pause=watch.renew
+            )
             if done.row.state != "interrupted":
                 return self._scored(done, watch)
         if not watch.lost:
@@ -216,7 +217,7 @@ class Worker:
             self.dataset,
             self.device,
             free,
-            go_on=lambda: watch.renew() and not self._interruption,
+            go_on=lambda: watch.renew() and not self._interruption and not is_over(watch.deadline),
         )
 
     def _seconds_left(self, role: str, parent: str | None) -> float:
@@ -232,7 +233,9 @@ class Worker:
     def _run_final(self, final: FinalRun) -> None:
         watch = FinalWatch(final, self._finals, self._interruption, self._place.deadline)
         try:
-            row = self._scored(self._execution(final.request).carry_out(watch), watch)
+            row = self._scored(
+                self._execution(final.request).carry_out(watch, pause=watch.renew), watch
+            )
             if not self._finals.keep(final):
                 # Another process took it over meanwhile; one run a seed counts.
                 update_run(self._store, row.id, state="interrupted", reason="taken over by another")

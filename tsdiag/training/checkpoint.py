@@ -69,7 +69,13 @@ def restore_checkpoint(data: bytes, model: nn.Module, optimizer: optim.Optimizer
         optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         _set_random_states(model, tensors)
         best, memory = _below(tensors, "best."), _below(tensors, "memory.")
-        return Progress(**facts["progress"], best_weights=best, memory=memory)
+        reached = facts["progress"]
+        # An older version's lacks it, and an evaluation would be counted twice.
+        return Progress(
+            **{**reached, "evaluated_step": reached["evaluated_step"]},
+            best_weights=best,
+            memory=memory,
+        )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(
             f"resume from a checkpoint: it does not fit this model ({brief(error)}); start the run "

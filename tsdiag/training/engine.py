@@ -46,23 +46,28 @@ class Engine:
 
 
 def build_engine(model: nn.Module, how: TrainingConfig, inputs: Tensor) -> Engine:
-    """Return the engine of a model for batches like ``inputs``.
-
-    Raises:
-        ConfigError: micro-batches would change what batch normalisation computes.
-    """
+    """Return the engine of a model for such batches; raises what ``refuse_parts`` does."""
+    refuse_parts(model, how)
     part = min(how.micro_batch or len(inputs), len(inputs))
-    if part < len(inputs) and normalises_batches(model):
-        raise ConfigError(
-            f"training.micro_batch = {how.micro_batch} for a model with batch normalisation, whose "
-            f"statistics are of the whole batch of {len(inputs)} windows; set "
-            "training.micro_batch = 0"
-        )
     forward = in_precision(model, how.precision)
     # Elsewhere it is the same computation, launched kernel by kernel.
     if how.cuda_graph and inputs.is_cuda:
         forward = replayed(forward, inputs)
     return Engine(forward, how.precision, part)
+
+
+def refuse_parts(model: nn.Module, how: TrainingConfig) -> None:
+    """Check that micro-batches compute what the whole batch does.
+
+    Raises:
+        ConfigError: they would change the statistics of batch normalisation.
+    """
+    if 0 < how.micro_batch < how.batch_size and normalises_batches(model):
+        raise ConfigError(
+            f"training.micro_batch = {how.micro_batch} for a model with batch normalisation, whose "
+            f"statistics are of the whole batch of {how.batch_size} windows; set "
+            "training.micro_batch = 0"
+        )
 
 
 def normalises_batches(model: nn.Module) -> bool:
