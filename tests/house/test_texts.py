@@ -56,6 +56,15 @@ def test_every_command_is_in_the_readme(root):
     assert [name for name in COMMANDS if f"tsdiag {name}" not in readme] == []
 
 
+def test_the_readme_enqueues_the_founding_model(root):
+    from tsdiag.models.transformer import FOUNDING
+
+    blocks = (root / "README.md").read_text().split("```toml\n")[1:]
+    (block,) = (block.partition("```")[0] for block in blocks if block.startswith("[[enqueue]]"))
+    (told,) = tomllib.loads(block)["enqueue"]
+    assert told == {k: list(v) if isinstance(v, tuple) else v for k, v in FOUNDING.items()}
+
+
 def test_every_make_target_is_told(root):
     makefile = (root / "Makefile").read_text()
     told = (root / "CONTRIBUTING.md").read_text()
