@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsdiag.config import RunConfig
+from tsdiag.diagnostics.probes.entropy import attention_entropy
 from tsdiag.models import Shapes, attention, build, preset
 from tsdiag.models.attention import Attention
 
@@ -69,6 +70,19 @@ def test_folded_heads_are_the_same_function_with_the_same_gradients(case):
     size = max(value.abs().max() for value in expected.values()).item()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-11 * size, msg=name)
+
+
+@given(cases())
+def test_folded_heads_have_the_same_entropy(case):
+    folded, stream = case
+    query, key = (
+        projection(stream).unflatten(2, (folded.n_heads, -1)).transpose(1, 2)
+        for projection in (folded.query, folded.key)
+    )
+    pattern = torch.softmax(folded.scale * query @ key.mT, dim=-1)
+    expected = torch.special.entr(pattern).sum(dim=-1)
+    found = attention_entropy(*folded.queries_and_keys(stream), folded.scale)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(
