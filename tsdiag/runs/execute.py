@@ -15,6 +15,7 @@ from torch import nn
 
 from tsdiag.config import RunConfig, as_written_now
 from tsdiag.data.dataset import Dataset
+from tsdiag.data.windows import Windows
 from tsdiag.diagnostics.probes import AT_END, LIVE, STATES
 from tsdiag.diagnostics.probes.probe import Probe
 from tsdiag.diagnostics.probes.watcher import Watcher
@@ -153,17 +154,13 @@ class Execution:
         for device in self._cuda_devices():
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(config.seed + _DROPOUT_STREAM)
-        return Training(
-            model,
-            self.dataset.train.to(self.device),
-            self.dataset.validation.to(self.device),
-            config,
-            (self._watcher(), *observers),
-        )
+        train = self.dataset.train.to(self.device)
+        validation = self.dataset.validation.to(self.device)
+        observers = (self._watcher(train), *observers)
+        return Training(model, train, validation, config, observers)
 
-    def _watcher(self) -> Watcher:
+    def _watcher(self, windows: Windows) -> Watcher:
         """Return what asks the probes about this run, on training windows."""
-        windows = self.dataset.train.to(self.device)
         watcher = Watcher(self._probes, windows, self.request.config, self._recorder.note)
         self._failures = watcher.failures
         return watcher

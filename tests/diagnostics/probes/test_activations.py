@@ -62,7 +62,7 @@ def slow_cosine(stream):
 
 
 def slow_rank(tokens):
-    """Return the effective rank, not yet over the largest possible one."""
+    """Return the effective rank by the singular values themselves."""
     tokens = tokens.double().numpy()
     singular = np.linalg.svd(tokens - tokens.mean(axis=0), compute_uv=False)
     shares = singular[singular > 1e-9 * singular.max()] / singular.sum()
@@ -95,6 +95,27 @@ def test_streams_of_an_lstm():
     rank = slow_rank(left.flatten(0, 1)) / left.shape[-1]
     assert found["effective_rank", "lstm.layers.1"] == pytest.approx(rank, rel=1e-4)
     assert not [place for name, place in found if name in ("contribution", "positions_ratio")]
+
+
+@pytest.mark.parametrize(("ff_dim", "least", "most"), [(1, 1, 1), (3, 2, 3), (9, 4, 8), (24, 4, 8)])
+def test_a_narrow_feed_forward_layer_shows_beside_its_stream(ff_dim, least, most):
+    """The stream is 8 wide, and of more units 8 are looked at."""
+    view = view_of(TRANSFORMER | {"ff_dim": ff_dim})
+    found = measured(view)
+    for block in ("blocks.0", "blocks.1"):
+        path = f"{block}.feed_forward.activation"
+        units = [round(i * (ff_dim - 1) / 7) for i in range(8)] if ff_dim > 8 else range(ff_dim)
+        hidden = view.left[path][..., list(units)]
+        dimensions = 8 * found["effective_rank", path]
+        assert dimensions == pytest.approx(slow_rank(hidden.flatten(0, 1)), rel=1e-4)
+        assert least - 1e-6 <= dimensions <= most + 1e-6
+        assert 8 * found["effective_rank", block] > 4
+
+
+def test_activations_outside_the_blocks_are_left_out():
+    found = measured(view_of(LSTM, kind="lstm"))
+    places = {place for name, place in found if name == "effective_rank"}
+    assert places == {"convolutions", "lstm.layers.0", "lstm.layers.1"}
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])
@@ -145,8 +166,7 @@ def test_the_mean_cosine_is_that_over_pairs(windows, tokens, width, seed):
 @given(st.integers(3, 30), st.integers(1, 12), st.integers(0, 5))
 def test_the_effective_rank_is_that_of_the_singular_values(tokens, width, seed):
     stream = torch.randn(tokens, width, generator=torch.Generator().manual_seed(seed))
-    largest = min(width, tokens - 1)
-    assert effective_rank(stream).item() == pytest.approx(slow_rank(stream) / largest, rel=1e-5)
+    assert effective_rank(stream).item() == pytest.approx(slow_rank(stream), rel=1e-5)
 
 
 def test_equal_tokens_have_cosine_one_and_rank_one():
@@ -154,11 +174,11 @@ def test_equal_tokens_have_cosine_one_and_rank_one():
     token = 7 + torch.randn(1, 1, 10, generator=generator)
     stream = token.expand(4, 12, 10)
     assert token_cosine(stream).item() == pytest.approx(1, abs=1e-6)
-    assert effective_rank(stream.flatten(0, 1)).item() * 10 == pytest.approx(1)
+    assert effective_rank(stream.flatten(0, 1)).item() == pytest.approx(1)
     but_for_rounding = stream + 2e-7 * torch.randn(4, 12, 10, generator=generator)
-    assert effective_rank(but_for_rounding.flatten(0, 1)).item() * 10 == pytest.approx(1)
+    assert effective_rank(but_for_rounding.flatten(0, 1)).item() == pytest.approx(1)
     along_one_line = token + torch.randn(4, 12, 1, generator=generator) * token.roll(1)
-    assert effective_rank(along_one_line.flatten(0, 1)).item() * 10 == pytest.approx(1, abs=1e-2)
+    assert effective_rank(along_one_line.flatten(0, 1)).item() == pytest.approx(1, abs=1e-2)
 
 
 def test_opposite_tokens_have_cosine_minus_one():
@@ -185,7 +205,10 @@ def test_a_stream_that_is_not_a_number_is_left_out():
     view.left["blocks.1"][0, 0, 0] = torch.inf
     found = measured(view)
     names = ("stream_rms", "token_cosine", "effective_rank")
-    assert {place for name, place in found if name in names} == {"positions"}
+    hidden = {f"blocks.{index}.feed_forward.activation" for index in (0, 1)}
+    assert {place for name, place in found if name in names} == {"positions", *hidden}
+    view.left["blocks.1.feed_forward.activation"][0, 0, 0] = torch.nan
+    assert ("effective_rank", "blocks.1.feed_forward.activation") not in measured(view)
 
 
 def test_a_model_without_blocks_has_its_inputs_alone():

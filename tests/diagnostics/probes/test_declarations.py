@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tsdiag.diagnostics.probes import AT_END, LIVE, ON_DEMAND, PROBES, STATES
-from tsdiag.diagnostics.probes.probe import Specimen, Update, View
+from tsdiag.diagnostics.probes.probe import Sample, Specimen, Update, View
 from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
 
@@ -36,7 +36,7 @@ def document() -> str:
     parts = [HEAD]
     for probe in PROBES:
         when = "on demand" if probe in ON_DEMAND else WHEN[probe.tier]
-        if probe.sees is Evaluation or not probe.dense:
+        if probe.sees in (Evaluation, Sample):
             when = "at evaluations"
         parts += [
             f"\n## {probe.name}: {when}\n",
@@ -74,6 +74,6 @@ def test_what_a_probe_sees_fits_its_cost_and_its_signals(probe):
     assert probe.tier == tiers.get(probe.sees, "standard")
     of = "update" if probe.sees in (Moment, Update) else "state"
     assert {signal.of for signal in probe.signals} == {of}
-    assert probe.sees in (Moment, Evaluation, Update, View, Specimen)
+    assert probe.sees in (Moment, Evaluation, Update, View, Sample, Specimen)
     assert (probe in LIVE) == (probe.sees is not Specimen)
     assert (probe in AT_END or probe in ON_DEMAND) == (probe.sees is Specimen)

@@ -122,3 +122,9 @@ def test_gradients_stay_within_their_window():
     assert measure(lambda w: w[:, -1, 0] ** 2)["batch_gradient_share"] == 0
     mixed = measure(lambda w: (w - w.mean(dim=0, keepdim=True))[:, -1, 0])
     assert mixed["batch_gradient_share"] > 1e-3
+
+
+def test_a_single_window_says_nothing_about_others():
+    found = measure(lambda w: w[:, -1, 0] ** 2, windows().every(1))
+    assert found["last_row_share"] == 1
+    assert "batch_gradient_share" not in found

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn, optim
 
-from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
+from tsdiag.diagnostics.probes.loss import FIXED_LOSS, STEP_LOSS, VALIDATION_LOSS
+from tsdiag.diagnostics.probes.view import look
 from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
 
@@ -25,9 +26,11 @@ def slow(predictions, targets):
     """Return the same by loops over windows, rows ahead and columns."""
     p, t = predictions.double().numpy(), targets.double().numpy()
     windows, horizon, columns = t.shape
-    pp = tt = pt = loss = 0.0
+    pp = tt = pt = loss = range_p = range_t = unreached = 0.0
     for column in range(columns):
         mean_p, mean_t = p[:, :, column].mean(), t[:, :, column].mean()
+        range_p += p[:, :, column].max() - p[:, :, column].min()
+        range_t += t[:, :, column].max() - t[:, :, column].min()
         for window in range(windows):
             for row in range(horizon):
                 a, b = p[window, row, column], t[window, row, column]
@@ -35,11 +38,14 @@ def slow(predictions, targets):
                 tt += (b - mean_t) ** 2
                 pt += (a - mean_p) * (b - mean_t)
                 loss += (a - b) ** 2
+                unreached += b < p[:, :, column].min() or b > p[:, :, column].max()
     return {
         "validation_loss": loss / t.size,
         "validation_loss_ratio": loss / tt,
         "prediction_variance_ratio": pp / tt,
         "prediction_correlation": pt / math.sqrt(pp * tt),
+        "prediction_range_share": range_p / range_t,
+        "unreached_share": unreached / t.size,
     }
 
 
@@ -63,6 +69,7 @@ def test_the_targets_themselves_are_perfect_predictions():
     found = measured(targets_of(), targets_of())
     wanted = {"validation_loss": 0.0, "validation_loss_ratio": 0.0}
     wanted |= {"prediction_variance_ratio": 1.0, "prediction_correlation": 1.0}
+    wanted |= {"prediction_range_share": 1.0, "unreached_share": 0.0}
     assert found == pytest.approx(wanted, abs=1e-12)
 
 
@@ -80,6 +87,8 @@ def test_constant_predictions_have_no_correlation(level, roundings):
     found = measured(predictions, targets_of())
     assert found["prediction_correlation"] == 0.0
     assert found["prediction_variance_ratio"] == 0.0
+    assert found["prediction_range_share"] < 1e-3
+    assert found["unreached_share"] > 0.9
 
 
 def test_the_mean_of_the_targets_has_a_loss_ratio_of_one():
@@ -93,6 +102,18 @@ def test_small_predictions_that_vary_do_correlate():
     assert found["prediction_correlation"] == pytest.approx(1, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("bound", "share"), [(torch.sigmoid, 0.25), (torch.tanh, 0.45), (torch.relu, 0.6)]
+)
+def test_a_bounded_output_does_not_reach_its_targets(bound, share):
+    found = measured(bound(targets_of()), targets_of())
+    free = measured(0.7 * targets_of(), targets_of())
+    assert found["prediction_range_share"] < share
+    assert found["unreached_share"] > 0.25
+    assert free["prediction_range_share"] == pytest.approx(0.7, rel=1e-5)
+    assert free["unreached_share"] < 0.15
+
+
 def test_constant_targets_leave_the_loss_alone():
     assert set(measured(targets_of(), torch.full((50, 2, 2), 0.1))) == {"validation_loss"}
 
@@ -104,6 +125,16 @@ def test_a_diverged_model_leaves_the_loss_alone(value):
     found = measured(predictions, targets_of())
     assert set(found) == {"validation_loss"}
     assert not math.isfinite(found["validation_loss"])
+
+
+def test_the_fixed_batch_has_its_loss_without_dropout():
+    model = nn.Sequential(nn.Dropout(0.9), nn.Linear(4, 2))
+    inputs, targets = torch.randn(5, 3, 4), torch.randn(5, 3, 2)
+    (reading,) = FIXED_LOSS.measure(look(model, inputs, targets))
+    with torch.no_grad():
+        errors = (model[1](inputs) - targets).flatten().tolist()
+    assert reading.name == "fixed_batch_loss"
+    assert reading.value == pytest.approx(sum(e**2 for e in errors) / len(errors), rel=1e-6)
 
 
 def test_a_step_is_told_as_the_loop_saw_it():

@@ -15,13 +15,13 @@ from tsdiag.models.pooling import pooling
 ROWS, CONTEXT, CHANNELS, WIDTH = 100, 7, 3, 10
 
 
-def windows():
-    rows = np.random.default_rng(0).standard_normal((ROWS, CHANNELS))
+def windows(context=CONTEXT, count=ROWS):
+    rows = np.random.default_rng(0).standard_normal((count, CHANNELS))
     return Windows(
         inputs=torch.from_numpy(rows).float(),
         levels=torch.from_numpy(rows[:, :1].copy()),
-        ends=torch.arange(CONTEXT - 1, ROWS - 1),
-        context_length=CONTEXT,
+        ends=torch.arange(context - 1, count - 1),
+        context_length=context,
         prediction_length=1,
         transform="none",
         target_mean=torch.zeros(1, dtype=torch.float64),
@@ -29,16 +29,17 @@ def windows():
     )
 
 
-def measure(model):
+def measure(model, data=None):
+    data = data or windows()
     return {
         (reading.name, reading.where): reading.value
-        for reading in POOL_RANK.measure(Specimen(model, RunConfig(), windows(), windows()))
+        for reading in POOL_RANK.measure(Specimen(model, RunConfig(), data, data))
     }
 
 
-def new_model(kind="transformer", **settings):
+def new_model(kind="transformer", context=CONTEXT, **settings):
     config = complete(RunConfig(model=ModelConfig(kind=kind, **settings)))
-    return build(config, Shapes(CONTEXT, CHANNELS), torch.Generator().manual_seed(0))
+    return build(config, Shapes(context, CHANNELS), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,18 @@ def test_rank_of_each_pooling(kind, channel_rank, token_rank, token_share):
     for axis, rank in (("channel", channel_rank), ("token", token_rank)):
         effective = found[f"readout_{axis}_effective_rank", "pooling"]
         assert 1 - 1e-9 <= effective <= rank + 1e-9
+
+
+def test_of_many_tokens_some_are_ranked_and_all_are_counted():
+    long = {"context": 300, "d_model": WIDTH, "embedding": "linear", "n_layers": 1}
+    data = windows(context=300, count=310)
+    ranks = {
+        kind: measure(new_model(pooling=kind, **long), data) for kind in ("mean_channels", "last")
+    }
+    assert ranks["mean_channels"]["readout_token_rank", "pooling"] == 256
+    assert ranks["last"]["readout_token_rank", "pooling"] == 1
+    assert ranks["mean_channels"]["readout_token_share", "pooling"] == 1
+    assert ranks["last"]["readout_token_share", "pooling"] == pytest.approx(1 / 300)
 
 
 def test_a_model_without_pooling_has_no_rank():
@@ -97,14 +110,15 @@ def test_against_the_whole_jacobian(kind):
     for parameter in pool.parameters():
         nn.init.normal_(parameter, generator=generator)
     stream = torch.randn((1, 5, 4), generator=generator)
-    channels, tokens = jacobian_products(pool, stream, features, generator)
+    products = jacobian_products(pool, stream, features, generator)
     whole = torch.autograd.functional.jacobian(pool, stream)[0, :, 0]  # feature token channel
     by_channel, by_token = whole.flatten(0, 1), whole.transpose(1, 2).flatten(0, 1)
-    assert torch.linalg.matrix_rank(channels) == torch.linalg.matrix_rank(by_channel)
-    assert torch.linalg.matrix_rank(tokens) == torch.linalg.matrix_rank(by_token)
+    assert torch.linalg.matrix_rank(products.channels) == torch.linalg.matrix_rank(by_channel)
+    assert torch.linalg.matrix_rank(products.tokens) == torch.linalg.matrix_rank(by_token)
+    torch.testing.assert_close(products.read, products.tokens.diagonal())
     # The random products are the Jacobian's in the mean: over many draws they come near.
     sums, draws = torch.zeros(4, 4, dtype=torch.float64), 400
     for _ in range(draws):
-        sums += jacobian_products(pool, stream, features, generator)[0]
+        sums += jacobian_products(pool, stream, features, generator).channels
     expected = (by_channel.T @ by_channel).double()
     np.testing.assert_allclose(sums / (5 * draws), expected, atol=0.1 * float(expected.max()))

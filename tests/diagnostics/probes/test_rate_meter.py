@@ -11,7 +11,7 @@ from torch import nn
 from tsdiag.config import ModelConfig, OptimizerConfig, RunConfig
 from tsdiag.data.windows import Windows
 from tsdiag.diagnostics.probes.probe import Specimen
-from tsdiag.diagnostics.probes.rate_meter import RATE_METER
+from tsdiag.diagnostics.probes.rate_meter import RATE_METER, judge_rate
 from tsdiag.models import Shapes, build, complete
 
 ROWS, CONTEXT = 120, 4
@@ -47,8 +47,15 @@ class Slope(nn.Module):
 
 
 def measure(model, data, **optimizer):
-    config = RunConfig(optimizer=OptimizerConfig(**optimizer))
-    found = RATE_METER.measure(Specimen(model, config, data, data))
+    batch = data.every(64).batch(torch.arange(64))
+    found = judge_rate(model, *batch, OptimizerConfig(**optimizer))
+    return {reading.name: reading.value for reading in found}
+
+
+def measure_run(config, data, trained=None):
+    shapes = Shapes(data.context_length, data.n_channels, data.prediction_length, data.n_targets)
+    trained = trained or build(config, shapes, torch.Generator().manual_seed(7))
+    found = RATE_METER.measure(Specimen(trained, config, data, data))
     return {reading.name: reading.value for reading in found}
 
 
@@ -84,9 +91,43 @@ def test_clipping_shortens_the_direction():
 
 
 def test_a_rate_too_high_is_told_by_the_ratio():
-    model = Slope(1.99)
-    assert measure(model, windows(), lr=1.0)["rate_ratio"] > 10
-    assert measure(model, windows(), lr=1e-4)["rate_ratio"] < 0.1
+    assert measure(Slope(1.99), windows(), lr=1.0)["rate_ratio"] > 10
+    assert measure(Slope(1.99), windows(), lr=1e-4)["rate_ratio"] < 0.1
+
+
+def test_where_no_rate_is_tolerated_the_least_stands_for_those_below():
+    found = measure(Slope(2 - 1e-6), windows(), lr=1.0)
+    assert found["tolerated_rate"] == found["best_rate"] == pytest.approx(1e-4)
+    assert found["rate_ratio"] == pytest.approx(1e4)
+
+
+SMALL = {"d_model": 16, "n_layers": 1, "n_heads": 2, "head_dim": 8, "ff_dim": 32, "patch_length": 4}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("rate", "least", "most"), [(3e-3, 0.01, 3.2), (1.0, 10, 1e5), (1e-6, 0, 0.01)]
+)
+def test_the_rate_of_a_small_transformer_is_judged_by_its_first_step(
+    rate, least, most, seed, dataset, config
+):
+    config = config.edits({f"model.{name}": value for name, value in SMALL.items()})
+    found = measure_run(config.edits({"optimizer.lr": rate, "seed": seed}), dataset.train)
+    assert least <= found["rate_ratio"] <= most
+
+
+def test_what_training_made_of_the_weights_does_not_count(config, dataset, new_model):
+    trained = new_model(config)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(10)
+    fresh = measure_run(config, dataset.train, new_model(config))
+    assert measure_run(config, dataset.train, trained) == fresh
+
+
+def test_what_is_frozen_takes_no_step(config, dataset):
+    head = config.edits({"optimizer.frozen": ["embedding", "positions", "blocks", "final_norm"]})
+    assert measure_run(head, dataset.train) != measure_run(config, dataset.train)
 
 
 def test_without_a_gradient_there_is_no_direction():
@@ -122,10 +163,7 @@ def test_against_a_walk_with_copies(kind):
             tolerated = rate
             if loss < least:
                 best, least = rate, loss
-    found = {
-        reading.name: reading.value
-        for reading in RATE_METER.measure(Specimen(model, config, data, data))
-    }
+    found = measure_run(config, data)
     assert found == pytest.approx(
         {"tolerated_rate": tolerated, "best_rate": best, "rate_ratio": 3e-3 / tolerated}
     )

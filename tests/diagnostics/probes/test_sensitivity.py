@@ -34,9 +34,13 @@ def windows(channels=CHANNELS):
     )
 
 
-def measure(model, data=None, config=CONFIG):
+def specimen_of(model, data=None, config=CONFIG):
     data = data or windows()
-    readings = list(SENSITIVITY.measure(Specimen(model, config, data, data)))
+    return Specimen(model, config, data, data)
+
+
+def measure(model, data=None, config=CONFIG):
+    readings = list(SENSITIVITY.measure(specimen_of(model, data, config)))
     assert {reading.where for reading in readings} == {""}
     return {reading.name: reading.value for reading in readings}
 
@@ -89,9 +93,21 @@ def test_positions_at_full_size_show_clearly():
 
 
 def test_nearly_constant_outputs_are_not_taken_for_a_reaction():
-    blind = transformer(positions="none")
-    assert measure(Formula(lambda window: 3 + 1e-5 * blind(window)))["time_shuffle_effect"] < 1e-4
-    assert measure(Formula(lambda window: 0 * window[:, 0, 0]))["time_shuffle_effect"] == 0
+    blind = transformer(positions="none").eval()
+    assert measure(Formula(lambda window: 3 + 1e-3 * blind(window)))["time_shuffle_effect"] < 1e-4
+
+
+def test_small_reactions_of_small_outputs_are_seen():
+    found = measure(Formula(lambda window: 1e-4 * window[:, -1, 0]))
+    assert found["time_shuffle_effect"] > 1e-3
+
+
+def test_an_output_that_does_not_vary_is_not_called_blind():
+    said = []
+    for level in (0.0, 0.1, 3.0):
+        said += SENSITIVITY.measure(specimen_of(Formula(lambda w, v=level: v + 0 * w[:, 0, 0])))
+        said += SENSITIVITY.measure(specimen_of(Formula(lambda w, v=level: v + 1e-9 * w[:, -1, 0])))
+    assert said == []
 
 
 def test_loss_under_shuffle_is_a_difference_of_losses():
@@ -129,7 +145,7 @@ def test_what_cannot_be_shuffled_is_not_reported():
 
 def test_a_diverged_model_is_not_measured():
     broken = Formula(lambda window: torch.full((len(window),), torch.nan))
-    assert list(SENSITIVITY.measure(Specimen(broken, CONFIG, windows(), windows()))) == []
+    assert list(SENSITIVITY.measure(specimen_of(broken))) == []
 
 
 def test_every_window_is_shuffled_by_itself():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
 from torch import nn
 
 from tsdiag.config import RunConfig
+from tsdiag.diagnostics.probes import watcher as watcher_module
 from tsdiag.diagnostics.probes.anatomy import anatomy, block_of
-from tsdiag.diagnostics.probes.probe import Probe, Reading, Update, View, is_due
+from tsdiag.diagnostics.probes.probe import Probe, Reading, Sample, Update, View, is_due
 from tsdiag.diagnostics.probes.view import look
 from tsdiag.diagnostics.probes.watcher import Watcher
 from tsdiag.diagnostics.signals import SignalName
@@ -19,7 +21,13 @@ from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
 
 SHAPES = Shapes(context_length=12, channels=5)
-SEEN = {Moment: "cheap", Evaluation: "standard", Update: "standard", View: "standard"}
+SEEN = {
+    Moment: "cheap",
+    Evaluation: "standard",
+    Update: "standard",
+    View: "standard",
+    Sample: "standard",
+}
 
 
 class Asked:
@@ -51,10 +59,8 @@ class Asked:
 
 @pytest.fixture
 def watched(begin, config, dataset):
-    def make(asked, config=config, batch=4):
-        windows = dataset.train.every(batch)
-        inputs, targets = windows.batch(torch.arange(batch))
-        watcher = Watcher(asked.probes, inputs, targets, config.training, asked.note)
+    def make(asked, config=config, windows=dataset.train):
+        watcher = Watcher(asked.probes, windows, config, asked.note)
         return begin(config, [watcher]), watcher
 
     return make
@@ -72,14 +78,42 @@ def test_every_kind_is_asked_on_its_schedule_once(watched):
     assert asked.steps(Evaluation) == [0, 5, 10, 12]
     assert asked.steps(Update) == [0, 1, 2, 4, 5, 10]
     assert asked.steps(View) == [0, 1, 2, 4, 5, 10, 12]
+    assert asked.steps(Sample) == [0, 5, 10, 12]
     assert watcher.failures == {}
 
 
-def test_a_probe_that_is_not_dense_is_asked_at_evaluations_alone(watched):
-    asked = Asked([View])
-    asked.probes[0] = replace(asked.probes[0], dense=False)
+def test_views_are_of_the_same_windows_and_samples_of_others_each_time(watched, config):
+    asked, again, other = (Asked([View, Sample]) for _ in range(3))
     watched(asked)[0].run()
-    assert asked.steps(View) == [0, 5, 10, 12]
+    watched(again)[0].run()
+    watched(other, config.edit("seed", 1))[0].run()
+    first, *later = asked.subjects[View]
+    assert all(torch.equal(view.inputs, first.inputs) for view in later)
+    drawn = [sample.inputs for sample in asked.subjects[Sample]]
+    assert not any(torch.equal(one, two) for one, two in combinations(drawn, 2))
+    for one, same, another in zip(
+        drawn, again.subjects[Sample], other.subjects[Sample], strict=True
+    ):
+        assert torch.equal(one, same.inputs)
+        assert not torch.equal(one, another.inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "windows", "view", "sample"),
+    [
+        ({"training.batch_size": 100}, 0, 16, 24),
+        ({"training.batch_size": 5}, 0, 5, 20),
+        ({"training.batch_size": 64, "training.micro_batch": 2}, 0, 2, 8),
+        ({"training.batch_size": 100}, 9, 9, 9),
+    ],
+)
+def test_no_more_windows_are_taken_than_training_holds(
+    changes, windows, view, sample, watched, config, dataset
+):
+    asked = Asked([View, Sample])
+    watched(asked, config.edits(changes), dataset.train.every(windows))[0].run()
+    assert {len(found.inputs) for found in asked.subjects[View]} == {view}
+    assert {len(found.inputs) for found in asked.subjects[Sample]} == {sample}
 
 
 def test_an_update_shows_both_sides_of_a_step(watched, config):
@@ -149,6 +183,41 @@ def test_a_probe_that_fails_is_told_and_not_asked_again(watched):
     assert training.run().state == "completed"
     assert watcher.failures == {"saw_view": "step 0: ValueError: no such layer"}
     assert asked.steps(Moment) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("function", "call", "name", "kind", "step", "asked_at"),
+    [
+        ("look", 1, "view", View, 0, []),
+        ("look", 3, "view", View, 2, [0, 1]),
+        ("drawn", 2, "sample", Sample, 5, [0]),
+        ("_keep", 2, "update", Update, 1, [0]),
+        ("_gradients", 1, "update", Update, 0, []),
+        ("_gradients", 2, "update", Update, 1, [0]),  # while they are remembered
+    ],
+)
+def test_what_cannot_be_prepared_is_told_and_not_tried_again(
+    function, call, name, kind, step, asked_at, watched, monkeypatch
+):
+    calls = []
+    honest = getattr(watcher_module, function)
+
+    def full(*given):
+        calls.append(given)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError("no room")
+        return honest(*given)
+
+    monkeypatch.setattr(watcher_module, function, full)
+    asked = Asked()
+    training, watcher = watched(asked)
+    assert training.run().state == "completed"
+    assert watcher.failures == {name: f"step {step}: OutOfMemoryError: no room"}
+    assert len(calls) == call
+    assert asked.steps(kind) == asked_at
+    whole = {Moment: 12, Evaluation: 4, Update: 6, View: 7, Sample: 4}
+    assert all(len(asked.steps(k)) == n for k, n in whole.items() if k is not kind)
+    assert training.moment.memory == {}
 
 
 def test_a_view_of_a_model_that_overflows_is_not_shown(watched):

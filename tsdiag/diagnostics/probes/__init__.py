@@ -8,7 +8,7 @@ from tsdiag.diagnostics.probes.activations import ACTIVATIONS
 from tsdiag.diagnostics.probes.attention import ATTENTION
 from tsdiag.diagnostics.probes.gradients import GRADIENTS
 from tsdiag.diagnostics.probes.input_gradient import INPUT_GRADIENT
-from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
+from tsdiag.diagnostics.probes.loss import FIXED_LOSS, STEP_LOSS, VALIDATION_LOSS
 from tsdiag.diagnostics.probes.noise import NOISE
 from tsdiag.diagnostics.probes.overfit import OVERFIT
 from tsdiag.diagnostics.probes.pool_rank import POOL_RANK
@@ -23,6 +23,7 @@ from tsdiag.diagnostics.probes.updates import UPDATES
 LIVE: tuple[Probe[Any], ...] = (
     STEP_LOSS,
     VALIDATION_LOSS,
+    FIXED_LOSS,
     GRADIENTS,
     UPDATES,
     NOISE,

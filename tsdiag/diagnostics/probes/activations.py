@@ -12,14 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tsdiag.diagnostics.probes.anatomy import anatomy
+from tsdiag.diagnostics.probes.anatomy import anatomy, block_of
 from tsdiag.diagnostics.probes.probe import Probe, Reading, View
 from tsdiag.diagnostics.probes.readings import Found, readings
+from tsdiag.diagnostics.probes.units import KINDS
 from tsdiag.diagnostics.signals import SignalName
 from tsdiag.models.blocks import Block
 from tsdiag.models.positions import Learned, Sinusoidal
 
-SAMPLED_TOKENS = 2048  # of all windows, for the rank; more than any width here
+SAMPLED_TOKENS = 512  # of all windows, for the rank; several times the widths in use
 LARGEST_CHANNELS = 2  # "unscaled" is when as few as these carry the input
 
 
@@ -28,6 +29,8 @@ def _measure(view: View) -> list[Reading]:
         found: Found = {}
         for path, stream in _streams(view):
             found |= _of_stream(path, stream)
+        for path, hidden, width in _hidden(view):
+            found |= _rank(path, hidden, width)
         for path, added, before in _sublayers(view):
             found["contribution", path] = rms(added) / rms(before)
         for path, module in view.model.named_modules():
@@ -55,11 +58,31 @@ def _of_stream(path: str, stream: Tensor) -> Found:
     found = {("stream_rms", path): rms(stream)}
     if stream.dim() == 3:
         found["token_cosine", path] = token_cosine(stream)
-        tokens = stream.flatten(0, 1)
-        every = -(-len(tokens) // SAMPLED_TOKENS)
-        if bool(tokens.isfinite().all()):  # an eigenvalue of anything else is an error
-            found["effective_rank", path] = effective_rank(tokens[::every])
+        found |= _rank(path, stream, stream.shape[-1])
     return found
+
+
+def _hidden(view: View) -> Iterator[tuple[str, Tensor, int]]:
+    """Yield the activations inside the blocks, each with the width of the stream around it."""
+    blocks = anatomy(view.model).blocks
+    for path, module in view.model.named_modules():
+        block = block_of(path, blocks)
+        if block is None or not isinstance(module, KINDS) or not {path, block} <= view.left.keys():
+            continue
+        hidden, width = view.left[path], view.left[block].shape[-1]
+        if hidden.dim() == 3:
+            # More units than the stream is wide make no bottleneck; as many of them will do.
+            units = hidden.shape[-1]
+            some = torch.linspace(0, units - 1, min(units, width), device=hidden.device)
+            yield path, hidden[..., some.round().long()], width
+
+
+def _rank(path: str, stream: Tensor, width: int) -> Found:
+    tokens = stream.flatten(0, 1)
+    if not bool(tokens.isfinite().all()):  # an eigenvalue of anything else is an error
+        return {}
+    sampled = tokens[:: -(-len(tokens) // SAMPLED_TOKENS)]
+    return {("effective_rank", path): effective_rank(sampled) / possible_rank(len(sampled), width)}
 
 
 def _sublayers(view: View) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -91,12 +114,11 @@ def token_cosine(stream: Float[Tensor, "batch token width"]) -> Float[Tensor, ""
 
 
 def effective_rank(tokens: Float[Tensor, "token width"]) -> Float[Tensor, ""]:
-    """Return the effective rank of the centred tokens over the largest possible one.
+    """Return the effective rank of the centred tokens.
 
     exp(entropy) of the normalised singular values (Roy and Vetterli 2007). Tokens without any
     difference have rank 1.
     """
-    count, width = tokens.shape
     tokens = tokens.double()  # the squares of small singular values would drown in float32
     # Differences in the last digits of float32 are rounding, not directions.
     floor = torch.finfo(torch.float32).eps * tokens.norm()
@@ -105,7 +127,12 @@ def effective_rank(tokens: Float[Tensor, "token width"]) -> Float[Tensor, ""]:
     singular = torch.where(singular > floor, singular, 0)
     shares = singular / singular.sum().clamp(min=torch.finfo(torch.float64).tiny)
     rank: Tensor = torch.special.entr(shares).sum().exp()
-    return rank / max(1, min(width, count - 1))
+    return rank
+
+
+def possible_rank(tokens: int, width: int) -> int:
+    """Return the largest rank of so many centred tokens in a stream of that width."""
+    return max(1, min(width, tokens - 1))
 
 
 def channel_share(inputs: Float[Tensor, "batch time channel"]) -> Float[Tensor, ""]:
@@ -136,7 +163,9 @@ SIGNALS = (
     SignalName(
         "effective_rank",
         "share",
-        "effective rank of the centred tokens of all windows over the smaller of width and tokens",
+        "effective rank of the centred tokens of all windows over the smaller of width and tokens; "
+        "of an activation inside a block over the width of the stream around it: near 1 / width "
+        "where all passes through one unit",
         of="state",
     ),
     SignalName(

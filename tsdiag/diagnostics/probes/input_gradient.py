@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tsdiag.diagnostics.probes.probe import Probe, Reading, Specimen
 from tsdiag.diagnostics.probes.sample import AT_ONCE, spaced
-from tsdiag.diagnostics.probes.view import undisturbed
+from tsdiag.diagnostics.probes.view import differentiable
 from tsdiag.diagnostics.signals import SignalName
 
 TIME_BINS = 24
@@ -56,7 +56,7 @@ def measure_input_gradient(specimen: Specimen) -> Iterator[Reading]:
     by_time, by_channel = asked.sum(dim=(0, 2)), asked.sum(dim=(0, 1))
     yield Reading("blind_time_share", float((by_time == 0).double().mean()))
     yield Reading("blind_channel_share", float((by_channel == 0).double().mean()))
-    if total > 0:
+    if total > 0 and len(others) > 0:
         yield Reading("batch_gradient_share", math.sqrt(float(others.sum()) / total))
     if float(asked.sum()) > 0:
         yield from _over_time(by_time / by_time.sum())
@@ -70,8 +70,7 @@ def input_gradients(
 ) -> Float[Tensor, "batch time channel"]:
     """Return the gradient of the weighted sum of all outputs; zero where nothing leads back."""
     leaf = inputs.detach().clone().requires_grad_()
-    # cuDNN's recurrent layers have no backward pass in evaluation mode.
-    with undisturbed(model), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+    with differentiable(model):
         total = (model(leaf).flatten(1) * weights).sum()
         if not total.requires_grad:
             return torch.zeros_like(inputs)

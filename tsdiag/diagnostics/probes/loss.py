@@ -1,4 +1,4 @@
-"""The loss and what surrounds it: at every step, and on the validation windows.
+"""The loss and what surrounds it: at every step, on fixed train windows, on validation windows.
 
 Everything is in standardised units, so a loss of 1 is about that of predicting the train mean.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from jaxtyping import Float
 from torch import Tensor
 
-from tsdiag.diagnostics.probes.probe import Probe, Reading
+from tsdiag.diagnostics.probes.probe import Probe, Reading, View
 from tsdiag.diagnostics.signals import SignalName
 from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
@@ -53,6 +53,27 @@ EVALUATION_SIGNALS = (
         "Pearson correlation of predictions and targets; 0 where predictions are constant",
         of="state",
     ),
+    SignalName(
+        "prediction_range_share",
+        "share",
+        "range of predictions over that of targets, summed over the target columns",
+        of="state",
+    ),
+    SignalName(
+        "unreached_share",
+        "share",
+        "share of targets below the least or above the largest prediction of their column",
+        of="state",
+    ),
+)
+FIXED_SIGNALS = (
+    SignalName(
+        "fixed_batch_loss",
+        "target variance",
+        "mean squared error of some train windows, dropout off, the same windows at every step: "
+        "it rises where a step was too long, not where a batch is harder",
+        of="state",
+    ),
 )
 
 # Relative to the largest value: about ten roundings in float32, which batched sums add up to.
@@ -83,6 +104,28 @@ def measure_evaluation(evaluation: Evaluation) -> Iterator[Reading]:
     shared = float((predictions * targets).sum())
     correlation = shared / (spread * reference) ** 0.5 if spread > 0 else 0.0
     yield Reading("prediction_correlation", correlation)
+    yield from _reach(evaluation.predictions.flatten(0, 1), evaluation.targets.flatten(0, 1))
+
+
+def measure_fixed(view: View) -> Iterator[Reading]:
+    """Yield the loss on the windows that are looked at each time."""
+    error = (view.predictions - view.targets).double().square().mean()
+    yield Reading("fixed_batch_loss", float(error))
+
+
+def _reach(
+    predictions: Float[Tensor, "row target"], targets: Float[Tensor, "row target"]
+) -> Iterator[Reading]:
+    """Yield how much of the targets' range the predictions cover: a bounded output covers little.
+
+    Two signals, because a range can be wide and on the wrong side of zero.
+    """
+    least, largest = predictions.aminmax(dim=0)
+    lowest, highest = targets.aminmax(dim=0)
+    covered = float((largest - least).double().sum() / (highest - lowest).double().sum())
+    yield Reading("prediction_range_share", covered)
+    unreached = (targets < least) | (targets > largest)
+    yield Reading("unreached_share", float(unreached.double().mean()))
 
 
 def _centred(
@@ -104,3 +147,4 @@ STEP_LOSS = Probe("step_loss", "cheap", Moment, STEP_SIGNALS, measure_step)
 VALIDATION_LOSS = Probe(
     "validation_loss", "standard", Evaluation, EVALUATION_SIGNALS, measure_evaluation
 )
+FIXED_LOSS = Probe("fixed_loss", "standard", View, FIXED_SIGNALS, measure_fixed)

@@ -4,24 +4,24 @@ McCandlish et al. 2018 ("An Empirical Model of Large-Batch Training"), appendix 
 norm of a gradient over b windows is on average |G|^2 + tr(Sigma) / b, so two batch sizes give both
 terms without bias. Their ratio is the batch size beyond which larger ones stop paying.
 
-One measurement says little about |G|^2 and its ratio is biased: rules average the two terms over
-steps and divide then. The windows are the same at every step, so the average is over states of the
-model more than over data. Dropout is off and a penalty on weights left out: both terms are those of
-the squared error alone.
+One measurement says little about |G|^2, and a ratio of two such numbers is biased: rules average
+each term over the evaluations after warmup and divide then. As every evaluation draws other
+windows, chance averages out. Dropout is off and a penalty on weights left out: both terms are those
+of the squared error alone. So is the loss, which costs nothing more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from math import isfinite
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from tsdiag.diagnostics.probes.probe import Probe, Reading, View
-from tsdiag.diagnostics.probes.view import undisturbed
+from tsdiag.diagnostics.probes.probe import Probe, Reading, Sample
+from tsdiag.diagnostics.probes.sample import MICRO_BATCHES
+from tsdiag.diagnostics.probes.view import differentiable
 from tsdiag.diagnostics.signals import SignalName
 
 UNIT = "loss per weight, squared"
@@ -41,27 +41,30 @@ SIGNALS = (
         "covariance trace over gradient square; no reading where the latter is not positive",
         of="state",
     ),
+    SignalName(
+        "undropped_train_loss",
+        "target variance",
+        "mean squared error of train windows drawn for this evaluation, dropout off: far below "
+        "train_loss where dropout is too strong, far below validation_loss where it overfits",
+        of="state",
+    ),
 )
-# On 32 windows of the generated series, after 60 steps, one measurement of |G|^2 is off by .87, .86
-# and .86 of its value with 2, 4 and 8 (the windows limit it), one of tr(Sigma) by .70, .44 and .29;
-# the cost is .50, .58 and .75 of a training step with 64 windows.
-MICRO_BATCHES = 4
 
 
-def measure(view: View) -> Iterator[Reading]:
-    """Yield both terms and their ratio, of a model with at least one gradient.
+def measure(sample: Sample) -> Iterator[Reading]:
+    """Yield the loss, and of a model with at least one gradient both terms and their ratio.
 
     A single window tells nothing about noise; windows that fill no micro-batch are left out.
     """
-    count = min(MICRO_BATCHES, len(view.inputs))
-    if count < 2:
-        return
-    size = len(view.inputs) // count
+    count = min(MICRO_BATCHES, len(sample.inputs))
+    size = len(sample.inputs) // count
     whole = size * count
-    micro_batches = torch.split(_order(view.inputs)[:whole], size)
-    with undisturbed(view.model), torch.enable_grad(), _differentiable_recurrence():
-        squares = _squares(_gradients(view, index) for index in micro_batches)
-    if not squares or not isfinite(sum(squares)):
+    with differentiable(sample.model):
+        loss, squares = _walk(sample.model, sample.inputs[:whole], sample.targets[:whole], size)
+    if not isfinite(loss):
+        return
+    yield Reading("undropped_train_loss", loss)
+    if count < 2 or not squares or not isfinite(sum(squares)):
         return
     *small, large = squares
     mean = sum(small) / count
@@ -74,50 +77,36 @@ def measure(view: View) -> Iterator[Reading]:
         yield Reading("noise_scale", trace / square)
 
 
-def _gradients(view: View, index: Int[Tensor, " batch"]) -> list[Tensor]:
-    """Return the gradients of some of the windows, of all tensors that have one."""
-    loss = nn.functional.mse_loss(view.model(view.inputs[index]), view.targets[index])
-    if not loss.requires_grad:
-        return []
-    parameters = [p for p in view.model.parameters() if p.requires_grad]
-    # Not backward(): the gradients of training stay where they are.
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return [g for g in found if g is not None]
+def _walk(
+    model: nn.Module,
+    inputs: Float[Tensor, "batch time channel"],
+    targets: Float[Tensor, "batch horizon target"],
+    size: int,
+) -> tuple[float, list[float]]:
+    """Return the loss; the squared norm of each micro-batch's gradient and, last, of their mean.
 
-
-def _squares(micro_batches: Iterable[list[Tensor]]) -> list[float]:
-    """Return the squared norm of each micro-batch's gradient and, last, that of their mean.
-
-    One gradient at a time is held beside their sum.
+    One gradient at a time is held beside their sum. Without any gradient there are no norms.
     """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    losses: list[Float[Tensor, ""]] = []
     norms: list[Float[Tensor, " tensor"]] = []
     total: list[Tensor] = []
-    for gradients in micro_batches:
-        if not gradients:
-            return []
+    for windows, wanted in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
+        loss = nn.functional.mse_loss(model(windows), wanted)
+        losses.append(loss.detach())
+        if not loss.requires_grad:
+            continue
+        # Not backward(): the gradients of training stay where they are.
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = [g for g in found if g is not None]
         norms.append(torch.stack(torch._foreach_norm(gradients)))
         total = list(torch._foreach_add(total, gradients)) if total else gradients
+    mean = float(torch.stack(losses).double().mean())
+    if not norms:
+        return mean, []
     norms.append(torch.stack(torch._foreach_norm(total)) / len(norms))
     squares: list[float] = torch.stack(norms).double().square().sum(dim=1).tolist()
-    return squares
+    return mean, squares
 
 
-def _order(inputs: Float[Tensor, "batch time channel"]) -> Int[Tensor, " batch"]:
-    """Return a fixed order without meaning: windows that are neighbours in time resemble."""
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
-    return order.to(inputs.device)
-
-
-@contextmanager
-def _differentiable_recurrence() -> Iterator[None]:
-    """Do without cuDNN: its recurrent layers have no backward pass in evaluation mode."""
-    enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = enabled
-
-
-# It takes as long as all other probes of a view together, and the first steps say nothing more.
-NOISE = Probe("noise", "standard", View, SIGNALS, measure, dense=False)
+NOISE = Probe("noise", "standard", Sample, SIGNALS, measure)

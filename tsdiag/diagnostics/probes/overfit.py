@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from tsdiag.config import RunConfig
 from tsdiag.diagnostics.probes.probe import Probe, Reading, Specimen
-from tsdiag.diagnostics.probes.sample import spaced, variance
+from tsdiag.diagnostics.probes.sample import fresh, spaced, variance
 from tsdiag.diagnostics.signals import SignalName
-from tsdiag.models import Shapes, build, complete
+from tsdiag.models import complete
 from tsdiag.training.optimizer import build_optimizer
 
 WINDOWS = 64
@@ -92,8 +92,7 @@ def training_losses(
     targets: Float[Tensor, "batch horizon target"],
 ) -> Iterator[float]:
     """Yield the loss of the batch before every update, until it is not finite."""
-    shapes = Shapes(*inputs.shape[1:], *targets.shape[1:])
-    model = build(config, shapes, torch.Generator().manual_seed(config.seed)).to(inputs.device)
+    model = fresh(config, inputs, targets)
     optimizer = build_optimizer(model, config.optimizer)
     while True:
         loss = nn.functional.mse_loss(model(inputs), targets)

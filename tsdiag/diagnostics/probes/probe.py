@@ -1,8 +1,8 @@
 """What a probe is: a pure function from something seen during training to named numbers.
 
 What it sees decides when it is called: a ``Moment`` at every step, an ``Evaluation`` at every
-evaluation, an ``Update`` and a ``View`` on the schedule of the standard tier, a ``Specimen`` when
-somebody asks and at the end of a run.
+evaluation and a ``Sample`` with it, an ``Update`` and a ``View`` on the schedule of the standard
+tier, a ``Specimen`` when somebody asks and at the end of a run.
 """
 
 from __future__ import annotations
@@ -33,18 +33,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Probe(Generic[Subject]):
-    """A family's function with what it declares: its signals with their units, and its cost.
-
-    ``dense`` says whether the standard tier asks it at steps 1, 2, 4, 8, ... too, where structural
-    signatures show, or at evaluations alone.
-    """
+    """A family's function with what it declares: its signals with their units, and its cost."""
 
     name: str
     tier: Tier
     sees: type[Subject]
     signals: tuple[SignalName, ...]
     measure: Callable[[Subject], Iterable[Reading]]
-    dense: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,18 @@ class View:
     predictions: Tensor  # batch horizon target
     entered: Mapping[str, Tensor]
     left: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Train windows drawn anew at every evaluation, in no order, by seed and step alone.
+
+    On the windows of a ``View``, which are always the same, errors never average out over steps.
+    """
+
+    model: nn.Module
+    inputs: Tensor  # batch time channel
+    targets: Tensor  # batch horizon target
 
 
 @dataclass(frozen=True)

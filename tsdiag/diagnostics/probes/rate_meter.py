@@ -1,7 +1,11 @@
 """The rate meter: how long a step along the update direction the loss tolerates.
 
-The direction is that of the optimizer's first step at these weights, on a fixed train batch with
-dropout off: for Adam and its kin g / (|g| + eps), so nearly the sign of each gradient (Kingma and
+Measured where the configured peak rate is judged: at the fresh weights that a run begins with. At
+trained weights the loss tolerates only about the rate with which the schedule ended, and every
+healthy run would seem to have begun far too fast.
+
+The direction is that of the optimizer's first step, on a fixed train batch with dropout off: for
+Adam and its kin g / (|g| + eps), so nearly the sign of each gradient (Kingma and
 Ba 2015, after one step m / sqrt(v) = g / |g|), for SGD the clipped gradient. The rates so found
 compare with the configured one. Limits: in the middle of training Adam's directions are shorter
 (successive gradients disagree) and SGD's with momentum longer (up to 10 times), other batches and
@@ -10,7 +14,6 @@ curvature met further on do not count, and a rate is known to half a decade.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from itertools import takewhile
@@ -21,9 +24,10 @@ from torch import Tensor, nn
 
 from tsdiag.config import OptimizerConfig
 from tsdiag.diagnostics.probes.probe import Probe, Reading, Specimen
-from tsdiag.diagnostics.probes.sample import spaced
-from tsdiag.diagnostics.probes.view import undisturbed
+from tsdiag.diagnostics.probes.sample import fresh, spaced
+from tsdiag.diagnostics.probes.view import differentiable, undisturbed
 from tsdiag.diagnostics.signals import SignalName
+from tsdiag.training.optimizer import freeze
 
 WINDOWS = 64
 HALF_DECADES = range(-8, 7)  # around the configured rate: from a 10,000th to 1,000 times of it
@@ -34,34 +38,49 @@ SIGNALS = (
     SignalName(
         "tolerated_rate",
         "weight per direction",
-        "largest rate up to which no step along the update direction raises the loss of a batch; "
+        "largest rate up to which no step from fresh weights raises the loss of a batch; "
         "an end of the grid stands for everything beyond it",
         "state",
     ),
     SignalName(
         "best_rate", "weight per direction", "that of the tolerated with least loss", "state"
     ),
-    SignalName("rate_ratio", "ratio", "configured peak rate over the tolerated one", "state"),
+    SignalName(
+        "rate_ratio",
+        "ratio",
+        "configured peak rate over the tolerated one: up to about 3 in healthy runs",
+        "state",
+    ),
 )
 
 
 def measure_rates(specimen: Specimen) -> Iterator[Reading]:
-    """Walk along the direction on a copy; without a gradient there is none."""
-    configured = specimen.config.optimizer
-    model = copy.deepcopy(specimen.model)
-    batch = spaced(specimen.train, WINDOWS)
+    """Judge the configured rate by the weights that the run began with."""
+    inputs, targets = spaced(specimen.train, WINDOWS)
+    model = fresh(specimen.config, inputs, targets)
+    freeze(model, specimen.config.optimizer.frozen)
+    yield from judge_rate(model, inputs, targets, specimen.config.optimizer)
+
+
+def judge_rate(
+    model: nn.Module,
+    inputs: Float[Tensor, "batch time channel"],
+    targets: Float[Tensor, "batch horizon target"],
+    optimizer: OptimizerConfig,
+) -> Iterator[Reading]:
+    """Walk along the direction and leave the model at its end; without a gradient there is none."""
+    start, directions = update_directions(model, inputs, targets, optimizer)
+    if not math.isfinite(start) or not any(bool(d.any()) for _, d in directions):
+        return
+    rates = [optimizer.lr * 10 ** (half / 2) for half in HALF_DECADES]
     with undisturbed(model):
-        start, directions = update_directions(model, *batch, configured)
-        if not math.isfinite(start) or not any(bool(d.any()) for _, d in directions):
-            return
-        rates = [configured.lr * 10 ** (half / 2) for half in HALF_DECADES]
-        losses = losses_along(model, directions, rates, *batch)
+        losses = losses_along(model, directions, rates, inputs, targets)
     limit = start * (1 + ROUNDING)
-    tolerated = len(list(takewhile(lambda loss: loss <= limit, losses)))
-    if tolerated:
-        yield Reading("tolerated_rate", rates[tolerated - 1])
-        yield Reading("rate_ratio", configured.lr / rates[tolerated - 1])
-        yield Reading("best_rate", rates[losses.index(min(losses[:tolerated]))])
+    # Where not even the least rate is tolerated, it stands for those below it.
+    tolerated = max(1, len(list(takewhile(lambda loss: loss <= limit, losses))))
+    yield Reading("tolerated_rate", rates[tolerated - 1])
+    yield Reading("rate_ratio", optimizer.lr / rates[tolerated - 1])
+    yield Reading("best_rate", rates[losses.index(min(losses[:tolerated]))])
 
 
 def update_directions(
@@ -72,8 +91,7 @@ def update_directions(
 ) -> tuple[float, list[tuple[nn.Parameter, Tensor]]]:
     """Return the loss and what a rate of 1 would add to each parameter that is trained."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    # cuDNN's recurrent layers have no backward pass in evaluation mode.
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+    with differentiable(model):
         loss = _loss(model, inputs, targets)
         start = float(loss.detach())
         if not loss.requires_grad:

@@ -3,7 +3,8 @@
 Effects are relative: the root mean square of the change over the spread of the outputs. Float32
 alone makes about 1e-7 of it, so an effect below 1e-5 is none. The spread is taken to be at least
 one percent of the targets' and of the outputs' own size: what a nearly constant model does is
-rounding, and rounding must not pass for a reaction.
+rounding, and rounding must not pass for a reaction. Of outputs that do not vary at all nothing is
+read: what ignores its input is not for that blind to order.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from tsdiag.diagnostics.signals import SignalName
 
 WINDOWS = 2 * AT_ONCE  # of the validation span
 LEAST_SPREAD = 0.01  # of the targets' spread, and of the outputs' size
+# Of the least spread. A model that reacts moves its outputs by about their spread, so from here on
+# its effect would be 1e-3 and well above that of rounding; below it could pass for none.
+VARIES = 1e-3
 _STREAM = 11  # of random numbers, so that no other use of the seed repeats them
 
 SIGNALS = (
@@ -60,7 +64,10 @@ def measure_sensitivity(specimen: Specimen) -> Iterator[Reading]:
     plain, truth = outputs(model, inputs), targets.flatten(1).double()
     if not bool(plain.isfinite().all()):
         return  # the loss signals say that it diverged
-    scale = output_scale(plain, truth)
+    spread, least = math.sqrt(variance(plain)), least_spread(plain, truth)
+    if spread <= VARIES * least:
+        return
+    scale = max(spread, least)
     if inputs.shape[1] > 1:
         found = outputs(model, shuffled(inputs, 1, rng))
         yield Reading("time_shuffle_effect", _rms(found - plain) / scale)
@@ -73,13 +80,11 @@ def measure_sensitivity(specimen: Specimen) -> Iterator[Reading]:
         yield Reading("batch_influence", _batch_influence(model, inputs) / scale)
 
 
-def output_scale(
+def least_spread(
     found: Float64[Tensor, "window output"], truth: Float64[Tensor, "window output"]
 ) -> float:
-    """Return the spread of the outputs, or the least that counts as spread."""
-    least = LEAST_SPREAD * max(math.sqrt(variance(truth)), _rms(found))
-    # Nothing varies and nothing is predicted: every change is then as good as absolute.
-    return max(math.sqrt(variance(found)), least) or 1.0
+    """Return the least that effects are related to."""
+    return LEAST_SPREAD * max(math.sqrt(variance(truth)), _rms(found))
 
 
 def shuffled(

@@ -30,6 +30,21 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def differentiable(model: nn.Module) -> Iterator[None]:
+    """As ``undisturbed``, with gradients.
+
+    Without cuDNN: its recurrent layers have no backward pass in evaluation mode.
+    """
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        with undisturbed(model), torch.enable_grad():
+            yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
+
+
 def look(
     model: nn.Module,
     inputs: Float[Tensor, "batch time channel"],
