@@ -24,18 +24,22 @@ from measuring.interleaved import interleaved
 from measuring.subjects import advance, chosen, generated, new_training, side_of, subject
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset
-from tsdiag.diagnostics.probes import LIVE
+from tsdiag.diagnostics.probes import AT_END, LIVE
 from tsdiag.diagnostics.probes.probe import Probe, Sample, is_due
 from tsdiag.diagnostics.probes.watcher import Watcher
+from tsdiag.runs.examination import examine
 from tsdiag.runs.recorder import Recorder
 from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
 
 # As in the shipped studies: steps of a run, and from evaluation to evaluation.
 RUN, EVERY = 1000, 100
+# Where a pruner stops many.
+STOPPED = (100, 300, RUN)
 # Beyond this the blunt check would take a quarter of an hour [s].
 LONG_STEP = 0.1
 # The stretch, and its denser evaluations.
@@ -107,19 +111,30 @@ class Costs:
     quiet: float
     due: float
     probes: dict[str, float]
+    at_end: float
     failures: dict[str, str]
 
-    def share(self) -> float:
-        """Return what all probes together add to the steps of a run."""
-        rest = (RUN * self.quiet + due_moments(RUN, EVERY) * self.due) / (RUN * self.step)
-        return rest + sum(self.share_of(probe) for probe in LIVE if probe.sees is Sample)
+    def share(self, steps: int = RUN) -> float:
+        """Return what all probes of a training add to a run of so many steps."""
+        hooks = steps * self.quiet + due_moments(steps, EVERY) * self.due
+        drawn = sum(self.share_of(probe, steps) for probe in LIVE if probe.sees is Sample)
+        return hooks / (steps * self.step) + drawn
 
-    def share_of(self, probe: Probe[Any]) -> float:
+    def share_of(self, probe: Probe[Any], steps: int = RUN) -> float:
         """Return what one probe's own calls add."""
-        asked = RUN if probe.sees is Moment else due_moments(RUN, EVERY)
+        asked = steps if probe.sees is Moment else due_moments(steps, EVERY)
         if probe.sees in (Evaluation, Sample):
-            asked = RUN // EVERY + 1
-        return asked * self.probes.get(probe.name, 0.0) / (RUN * self.step)
+            asked = steps // EVERY + 1
+        return asked * self.probes.get(probe.name, 0.0) / (steps * self.step)
+
+    def told(self) -> str:
+        """Return the shares of runs that were stopped early, in words."""
+        parts = [
+            f"{steps} steps {100 * self.share(steps):.1f} %"
+            f" + {100 * self.at_end / (steps * self.step):.1f} %"
+            for steps in STOPPED
+        ]
+        return f"of runs stopped after, while they train + at their end: {', '.join(parts)}"
 
 
 def due_moments(steps: int, every: int) -> int:
@@ -155,7 +170,15 @@ def costs_of(config: RunConfig, dataset: Dataset) -> Costs:
     dense = sum(timed.steps.values()) - STRETCH * quiet - sparse
     each = {name: mean(found) for name, found in meter.costs.items()}
     due = dense / due_moments(STRETCH, STRETCH_EVERY)
-    return Costs(median(spent[1:]), quiet, due, each, watcher.failures)
+    at_end = cost_at_end(watched.model, config, dataset)
+    return Costs(median(spent[1:]), quiet, due, each, at_end, watcher.failures)
+
+
+def cost_at_end(model: nn.Module, config: RunConfig, dataset: Dataset) -> float:
+    """Return what the probes take that are asked once, when a run has ended [CPU s]."""
+    began = time.process_time()
+    examine(model, config, dataset, AT_END, 0, Recorder().note)
+    return time.process_time() - began
 
 
 def blunt(config: RunConfig, dataset: Dataset, rounds: int) -> str:
@@ -199,6 +222,7 @@ def main() -> None:
         title = f"{kind} {name}, batch {config.training.batch_size}, {engine}"
         costs = costs_of(config, dataset)
         console.print(table_of(title, costs))
+        console.print(costs.told(), highlight=False)
         for probe, reason in costs.failures.items():
             console.print(f"{probe} failed: {reason}")
         if not options.short and costs.step < LONG_STEP:
