@@ -14,7 +14,7 @@ from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.models import build, count_parameters
 from tsdiag.report.data_summary import data_summary_text
 from tsdiag.report.wording import duration, size, table
-from tsdiag.runs.engine import choose_engine
+from tsdiag.runs.engine import choose_engine, engine_name
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.conduct import default_workers
@@ -41,6 +41,7 @@ class Cost:
     """What one run of a configuration takes."""
 
     name: str
+    engine: str
     parameters: int
     step_seconds: float
     seconds: float
@@ -73,7 +74,8 @@ def measure_cost(
     evaluation = time.perf_counter() - began
     steps, every = config.training.max_steps, config.training.evaluate_every
     whole = step * steps + evaluation * (steps // every + 1)
-    return Cost(name, count_parameters(config, shapes_of(dataset)), step, whole)
+    parameters = count_parameters(config, shapes_of(dataset))
+    return Cost(name, engine_name(config.training), parameters, step, whole)
 
 
 def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
@@ -131,7 +133,8 @@ def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Co
         return sum(float(getattr(cost, name)) for cost in costs) / len(costs)
 
     name = f"transformer, mean of {_DRAWS} draws"
-    return Cost(name, int(mean("parameters")), mean("step_seconds"), mean("seconds"))
+    engines = ", ".join(sorted({cost.engine for cost in costs}))
+    return Cost(name, engines, int(mean("parameters")), mean("step_seconds"), mean("seconds"))
 
 
 def _study(spec: StudySpec, workers: int) -> str:
@@ -163,10 +166,16 @@ def _told(choice: Choice) -> str:
 
 def _costs(costs: list[Cost]) -> str:
     rows = [
-        [c.name, size(c.parameters), f"{1000 * c.step_seconds:.0f} ms", duration(c.seconds)]
+        [
+            c.name,
+            c.engine,
+            size(c.parameters),
+            f"{1000 * c.step_seconds:.0f} ms",
+            duration(c.seconds),
+        ]
         for c in costs
     ]
-    return table(["model", "params", "step", "whole run"], rows, words=1)
+    return table(["model", "computed in", "params", "step", "whole run"], rows, words=2)
 
 
 def _total(spec: StudySpec, costs: list[Cost], workers: int) -> str:

@@ -24,6 +24,12 @@ HEAD = """\
 Written from the declarations in `tsdiag/diagnostics/probes/` by
 `TSDIAG_UPDATE_SNAPSHOTS=1 pytest tests/diagnostics/probes/test_declarations.py`.
 How probes, signals and steps hang together: `tsdiag/diagnostics/README.md`.
+
+A value at step s is *of* the update that begins after s updates, or of the state of the model then;
+so signals of updates end before the last step. Each curve has a place: the path of a module
+(`blocks.0`), the name of a parameter, a path with the number of a head (`blocks.0.attention[3]`),
+or nothing for the whole model. A model has only the places that it has, and a probe gives no
+reading where there is nothing to measure.
 """
 WHEN = {
     "cheap": "at every step",
