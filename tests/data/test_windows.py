@@ -159,17 +159,6 @@ def walk(tmp_path):
     return load_dataset(config, tmp_path)
 
 
-def test_a_buffer_is_filled_in_place_and_changes_nothing(walk):
-    buffer = torch.full((8, 12, 4), torch.nan)
-    index = torch.tensor([5, 0, 9])
-    inputs, targets = walk.train.batch(index, buffer)
-    assert inputs.data_ptr() == buffer.data_ptr()
-    assert torch.equal(inputs, walk.train.batch(index)[0])
-    assert buffer[3:].isnan().all()
-    assert targets.shape == (3, 3, 2)
-    assert targets.dtype == inputs.dtype == torch.float32
-
-
 def test_spans_share_one_tensor(walk):
     assert walk.train.inputs.data_ptr() == walk.test.inputs.data_ptr()
     assert walk.train.inputs.is_contiguous()

@@ -5,50 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsdiag.config import DataConfig, GeneratorConfig, ModelConfig, RunConfig, TrainingConfig
-from tsdiag.data.dataset import load_dataset
 from tsdiag.diagnostics.probes import LIVE
-from tsdiag.models import complete, preset
 from tsdiag.runs.execute import Execution, Request
 from tsdiag.search.storage import artifact_store
 from tsdiag.store.database import open_store
 from tsdiag.training.loop import never
-
-DATA = DataConfig(
-    generate=GeneratorConfig(kind="lag", rows=240, channels=10),
-    transform="difference",
-    context_length=12,
-    prediction_length=2,
-)
-TRAINING = TrainingConfig(batch_size=16, max_steps=12, evaluate_every=5, validation_windows=20)
-TINY = {
-    "d_model": 8,
-    "n_layers": 1,
-    "n_heads": 2,
-    "head_dim": 4,
-    "ff_dim": 8,
-    "patch_length": 4,
-    "dropout": 0.2,
-}
-
-
-@pytest.fixture(scope="session")
-def dataset():
-    return load_dataset(DATA)
-
-
-@pytest.fixture(scope="session")
-def config():
-    return complete(
-        RunConfig(data=DATA, model=ModelConfig(kind="transformer", **TINY), training=TRAINING)
-    )
-
-
-@pytest.fixture(scope="session")
-def lstm_config():
-    """The small preset with all that it can have: dropout, and statistics of batch norm."""
-    small = preset(RunConfig(data=DATA, training=TRAINING), "lstm", "small")
-    return small.edits({"model.batch_norm": True, "model.lstm_units": 8})
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_it_comes_back_whole_and_ready_to_predict(model, config, dataset):
     assert torch.equal(predict(trained.model, dataset.test), predict(model, dataset.test))
     assert (trained.config, trained.shapes) == (config, shapes_of(dataset))
     assert trained.channels == dataset.series.channels
-    assert trained.targets == dataset.series.targets == ("level",)
+    assert trained.targets == dataset.series.targets == ("level", "x00")
     for found, given in (
         (trained.input_scaler, dataset.input_scaler),
         (trained.target_scaler, dataset.target_scaler),

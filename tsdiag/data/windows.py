@@ -50,26 +50,17 @@ class Windows:
         return int(self.levels.shape[1])
 
     def batch(
-        self, index: Index, out: Float32[Tensor, "most time channel"] | None = None
+        self, index: Index
     ) -> tuple[Float32[Tensor, "batch time channel"], Float32[Tensor, "batch horizon target"]]:
-        """Gather inputs and scaled targets of the windows at these positions.
+        """Gather inputs and scaled targets of the windows at these positions."""
+        return self.inputs_at(index), self.targets_at(index)
 
-        ``out`` is a buffer for the inputs, reused from batch to batch; a batch smaller than the
-        buffer fills its beginning.
-        """
-        return self.inputs_at(index, out), self.targets_at(index)
-
-    def inputs_at(
-        self, index: Index, out: Float32[Tensor, "most time channel"] | None = None
-    ) -> Float32[Tensor, "batch time channel"]:
+    def inputs_at(self, index: Index) -> Float32[Tensor, "batch time channel"]:
         """Gather the scaled inputs of the windows at these positions."""
         ends = self.ends.index_select(0, index)
         rows = (ends[:, None] + self._context).flatten()
         shape = (len(index), self.context_length, self.n_channels)
-        if out is None:
-            return self.inputs.index_select(0, rows).view(shape)
-        flat = out[: len(index)].view(-1, self.n_channels)
-        return torch.index_select(self.inputs, 0, rows, out=flat).view(shape)
+        return self.inputs.index_select(0, rows).view(shape)
 
     def targets_at(self, index: Index) -> Float32[Tensor, "batch horizon target"]:
         """Return the scaled targets of the windows at these positions."""

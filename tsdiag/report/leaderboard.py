@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from tsdiag.compare.metrics import skill
-from tsdiag.config import Frozen, flatten
+from tsdiag.config import ENGINE, Frozen, flatten
 from tsdiag.report.wording import clock, number, paragraph, plain, size, table
 
 if TYPE_CHECKING:
@@ -141,14 +141,17 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
 
 
 def _best_settings(board: Leaderboard) -> str:
-    """Return what the best trial is, by the paths in which the trials differ."""
+    """Return what the best trial is, by the paths in which the trials differ.
+
+    Not how its steps were computed: that was chosen by timing and says nothing about the model.
+    """
     if board.best is None:
         return ""
     chosen = board.best.settings.items()
     varied = [
         f"{path.removeprefix('model.')} {_shown(value)}"
         for path, value in chosen
-        if any(row.settings.get(path) != value for row in board.trials)
+        if path not in ENGINE and any(row.settings.get(path) != value for row in board.trials)
     ]
     return paragraph(f"trial {board.best.trial}: {', '.join(varied)}") if varied else ""
 
