@@ -17,8 +17,10 @@ from tsdiag.statistics import (
     block_variance,
     combined_degrees,
     diebold_mariano,
+    even_blocks,
     moving_block_bootstrap,
     probability_of_superiority,
+    ratio_of_means,
     sign_flip,
     student_quantile,
     t_interval,
@@ -198,6 +200,79 @@ def test_degrees_of_freedom_of_a_sum():
     assert combined_degrees([(1.0, 4), (1.0, 4)]) == 8
     assert combined_degrees([(0.0, 4), (0.0, 30)]) == math.inf
     assert student_quantile(0.975, math.inf) == pytest.approx(1.959964)
+
+
+def test_even_blocks_by_hand():
+    values = np.arange(1000.0)  # the cube root is 10, so blocks are of 20 values at least
+    blocks = even_blocks(values)
+    assert len(blocks) == 40  # 50 would fit, and 40 are enough
+    assert blocks[:2] == pytest.approx([12.0, 37.0])  # means of 0..24 and 25..49
+    assert blocks.mean() == pytest.approx(values.mean())
+    assert len(even_blocks(values, most=10)) == 10
+    assert len(even_blocks(values, overlap=24)) == 20  # blocks of twice 24
+    assert len(even_blocks(values[:100])) == 10  # the cube root is 4.6, so blocks are of 10
+    assert even_blocks(values[:7]) == pytest.approx([3.0])  # too few for two blocks
+    uneven = even_blocks(values[:21])  # 21 in blocks of at least 6
+    assert uneven == pytest.approx([3.0, 10.0, 17.0])
+
+
+def test_ratio_of_means_by_hand():
+    # residuals -.1, .3, -.3, .1: s.d. .2582, r = -.15 / .2, which is below 0 and widens nothing
+    top, bottom = np.array([0.4, 0.8, 0.2, 0.6]), np.ones(4)
+    found = ratio_of_means(top, bottom)
+    half = 3.1824 * 0.2582 / 2  # t(3)
+    assert found.value == pytest.approx(0.5)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
+    # eight in a row, r = .625, freed of its bias (8 r + 1) / 5 = 1.2, cut at .9: 8 count as .42
+    alike = ratio_of_means(np.linspace(0.1, 0.9, 8), np.ones(8))
+    spread = np.linspace(0.1, 0.9, 8).std(ddof=1)
+    wide = 12.7062 * spread / math.sqrt(8 * 0.1 / 1.9)  # t(1), the least
+    assert alike.high - alike.value == pytest.approx(wide, rel=1e-4)
+    doubled = ratio_of_means(2 * top, 4 * bottom)
+    assert (doubled.value, doubled.high) == pytest.approx((0.25, found.high / 2))
+
+
+def test_ratio_of_means_at_its_ends():
+    alone = ratio_of_means(np.array([1.0]), np.array([2.0]))
+    assert (alone.value, alone.low, alone.high) == (0.5, -math.inf, math.inf)
+    bottom = np.array([1.0, 2.0, 3.0, 5.0])
+    exact = ratio_of_means(0.5 * bottom, bottom)  # no interval where every block has the ratio
+    assert (exact.low, exact.high) == pytest.approx((0.5, 0.5))
+
+
+def test_what_is_hard_for_both_cancels_in_a_ratio():
+    rng = np.random.default_rng(14)
+    hard, noise = rng.standard_normal(40), 0.05 * rng.standard_normal(40)
+    bottom = 3 + hard
+    paired = ratio_of_means(0.5 * bottom + noise, bottom)
+    unpaired = ratio_of_means(0.5 * rng.permutation(bottom) + noise, bottom)
+    assert (unpaired.high - unpaired.low) > 5 * (paired.high - paired.low)
+
+
+def ratio_covers(draw, draws=400):
+    hits = 0
+    for _ in range(draws):
+        found = ratio_of_means(0.5 + 0.5 * draw(), 1 + 0.5 * draw())
+        hits += found.low <= 0.5 <= found.high
+    return hits / draws
+
+
+@pytest.mark.parametrize(
+    ("count", "memory", "overlap"),
+    [(1000, 0.0, 1), (1000, 0.8, 1), (4000, 0.9, 1), (2500, 0.3, 24), (300, 0.8, 1)],
+)
+def test_95_percent_interval_of_a_ratio_covers_91_to_98_percent(count, memory, overlap):
+    rng = np.random.default_rng(15)
+    coverage = ratio_covers(
+        lambda: even_blocks(autoregressive(rng, count, memory, overlap), overlap)
+    )
+    assert 0.91 <= coverage <= 0.98
+
+
+@pytest.mark.parametrize(("memory", "least"), [(0.0, 0.93), (0.3, 0.92), (0.6, 0.9)])
+def test_blocks_that_are_still_alike_cost_little_coverage(memory, least):
+    rng = np.random.default_rng(16)
+    assert least <= ratio_covers(lambda: 0.3 * autoregressive(rng, 40, memory)) <= 0.985
 
 
 def test_importing_statistics_loads_neither_torch_nor_scipy():

@@ -186,6 +186,18 @@ def t_interval(values: Values, confidence: float = 0.95) -> Estimate | None:
     return Estimate(mean, mean - half, mean + half)
 
 
+def proportion_interval(hits: int, count: int, confidence: float = 0.95) -> Estimate | None:
+    """Return a share with Clopper and Pearson's exact interval (1934), or None of nothing."""
+    from scipy.special import betaincinv
+
+    if count < 1:
+        return None
+    tail, misses = (1 - confidence) / 2, count - hits
+    low = float(betaincinv(hits, misses + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses else 1.0
+    return Estimate(hits / count, low, high)
+
+
 def sign_flip(differences: Values, rng: np.random.Generator | None = None) -> float:
     """Return the two-sided p that the signs of paired differences are chance (Fisher 1935).
 
@@ -231,3 +243,47 @@ def combined_degrees(parts: list[tuple[float, float]]) -> float:
     total = sum(variance for variance, _ in parts)
     below = sum(variance**2 / degrees for variance, degrees in parts)
     return total**2 / below if below > 0 else math.inf
+
+
+def even_blocks(values: Values, overlap: int = 1, most: int = 40) -> Values:
+    """Return the means of equally many neighbouring values each [as values].
+
+    Blocks are at least twice as long as windows share a target row (``overlap``) and as n^(1/3),
+    and there are at most ``most``: so few numbers keep what an interval needs, and two series of
+    one length have the same blocks. Lengths differ by one value at most.
+    """
+    count = len(values)
+    shortest = 2 * max(overlap, math.ceil(math.cbrt(count)))
+    blocks = max(1, min(most, count // shortest))
+    parts = np.array_split(values, blocks)
+    return np.array([part.mean() for part in parts])
+
+
+def ratio_of_means(top: Values, bottom: Values, confidence: float = 0.95) -> Estimate:
+    """Return mean(top) / mean(bottom) over blocks, with the interval of the linearised ratio.
+
+    The delta method (Cochran 1977, section 6.4) with Student's t. Where neighbouring blocks are
+    alike, being r their correlation, n of them count as n (1 - r) / (1 + r), as in the mean of a
+    first-order autoregression; r is freed of its bias -(1 + 3 r) / n (Kendall 1954).
+    """
+    ratio = float(top.mean() / bottom.mean())
+    count = len(top)
+    residuals = top - ratio * bottom
+    spread = float(residuals.std(ddof=1)) if count > 1 else math.inf
+    if not math.isfinite(spread):
+        return Estimate(ratio, -math.inf, math.inf)
+    alike = _neighbours_correlation(residuals)
+    separate = count * (1 - alike) / (1 + alike)
+    error = spread / math.sqrt(separate) / abs(float(bottom.mean()))
+    half = student_quantile((1 + confidence) / 2, max(separate - 1, 1)) * error
+    return Estimate(ratio, ratio - half, ratio + half)
+
+
+def _neighbours_correlation(values: Values) -> float:
+    """Return how alike neighbours are, from 0 to .9; too few values are taken to be separate."""
+    count, centred = len(values), values - values.mean()
+    total = float(centred @ centred)
+    if count < 4 or total == 0:
+        return 0.0
+    biased = float(centred[1:] @ centred[:-1]) / total
+    return min(0.9, max(0.0, (count * biased + 1) / (count - 3)))

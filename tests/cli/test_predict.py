@@ -229,7 +229,8 @@ def test_pieces_join_to_the_whole(study, ask, monkeypatch):
     one_by_one = ask(wind()).stdout
     assert one_by_one.splitlines()[0] == whole.splitlines()[0]
     first, second = (pandas.read_csv(io.StringIO(text)) for text in (whole, one_by_one))
-    pandas.testing.assert_frame_equal(first, second, rtol=1e-5)
+    # In other batches float32 rounds otherwise, which near 0 is more than a share of the number.
+    pandas.testing.assert_frame_equal(first, second, rtol=1e-5, atol=1e-5)
 
 
 def test_times_of_a_parquet_file_stay_times(study, ask, tmp_path, monkeypatch):

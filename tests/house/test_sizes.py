@@ -13,7 +13,9 @@ SAYS_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager
 WITH_CONTENT = {
     "tsdiag/__init__.py",
     "tsdiag/diagnostics/probes/__init__.py",
+    "tsdiag/diagnostics/rules/__init__.py",
     "tsdiag/models/__init__.py",
+    "tsdiag/plots/__init__.py",
     "tsdiag/search/__init__.py",
 }
 

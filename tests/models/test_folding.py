@@ -58,6 +58,7 @@ def test_folded_heads_are_the_same_function_with_the_same_gradients(case):
     plain = copy.deepcopy(folded)
     plain.folded = False
     batch, tokens, _ = stream.shape
+    torch.manual_seed(1)  # an example that fails must fail again
     kept = (torch.rand(batch, folded.n_heads, tokens, tokens) > folded.dropout).double()
     weights = torch.randn_like(stream)
     with pytest.MonkeyPatch.context() as patch:

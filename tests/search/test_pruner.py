@@ -9,7 +9,13 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState, create_trial
 
 from tsdiag.errors import ConfigError
-from tsdiag.search.pruner import MAX_STEPS, WARMUP_STEPS, WarmupAwarePruner, build_pruner
+from tsdiag.search.pruner import (
+    MAX_STEPS,
+    WARMUP_STEPS,
+    WarmupAwarePruner,
+    build_pruner,
+    why_pruned,
+)
 
 STEPS = range(10, 101, 10)
 GOOD = [1.0 - 0.05 * i for i in range(1, 11)]
@@ -158,6 +164,34 @@ def test_the_contract_of_a_pruner():
     assert isinstance(first, bool)
     assert first is second is True
     assert before == [(t.state, dict(t.intermediate_values)) for t in study.trials]
+
+
+def stopped(study, values):
+    """Return a trial that has just been stopped, at the second of its reports."""
+    trial = study.ask()
+    trial.set_user_attr(MAX_STEPS, 100)
+    for step, value in zip(STEPS, values, strict=False):
+        trial.report(value, step)
+    return trial
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("minimize", 1), ("maximize", -1)])
+def test_why_a_trial_was_stopped_in_words(direction, sign):
+    study = study_of(*[[sign * v for v in curve] for curve in PEERS], direction=direction)
+    minus = "-" if sign < 0 else ""
+    assert why_pruned(stopped(study, [sign * 1.0] * 2), "warmup-aware") == (
+        f"pruned at step 20 of 100: its best loss {minus}1 is worse than the median {minus}0.935 "
+        "of 8 trials at that step, and at its pace would still be"
+    )
+    without = why_pruned(stopped(study, [math.nan] * 2), "warmup-aware")
+    assert without == "pruned at step 20 of 100: it has had no finite loss"
+
+
+def test_other_pruners_and_changed_minds_are_told_by_name():
+    study = study_of(*PEERS, pruner=build_pruner("median"))
+    assert why_pruned(stopped(study, FLAT[:2]), "median") == "pruned at step 20 of 100 by median"
+    better = stopped(study_of(*PEERS), GOOD[:2])
+    assert why_pruned(better, "warmup-aware") == "pruned at step 20 of 100 by warmup-aware"
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def compare(
     without touching the test span.
     """
     from tsdiag.cli.progress import Progress
-    from tsdiag.cli.studies import chosen_study
     from tsdiag.report.verdict import verdict_text
     from tsdiag.search.spec import StudySpec
+    from tsdiag.store.chosen import chosen_study
     from tsdiag.store.database import open_store
 
     open_store(storage, read_only=True)  # a mistyped database is an error, not a new one

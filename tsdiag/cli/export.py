@@ -34,10 +34,10 @@ def export(
     folder is complete in itself: tsdiag predict needs nothing else.
     """
     _refuse_loss(folder, force)
-    from tsdiag.cli.studies import chosen_run, chosen_study
     from tsdiag.runs.artifacts import read_bytes
     from tsdiag.runs.export import write_export
     from tsdiag.search.storage import artifact_store
+    from tsdiag.store.chosen import chosen_run, chosen_study
     from tsdiag.store.database import open_store
 
     store = open_store(storage, read_only=True)

@@ -12,7 +12,10 @@ from tsdiag.cli.failures import reported
 
 # The order of a person's work. A command is the function of the same name in the file of the same
 # name: adding one is that file and a word here.
-COMMANDS = ("init", "search", "worker", "trials", "compare", "export", "predict", "dashboard")
+COMMANDS = (
+    *("init", "search", "worker", "trials", "explain", "causes", "compare"),
+    *("export", "predict", "dashboard"),
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -45,6 +48,7 @@ def main(
       tsdiag init DATA.csv --target COLUMN   write a study.toml for your data
       tsdiag search study.toml               run it; again: resume it
       tsdiag trials                          the leaderboard
+      tsdiag explain TRIAL                   why a trial stalled
       tsdiag compare                         the verdict on unseen rows
 
     Studies are kept in the database named by --storage, or by the environment

@@ -124,4 +124,7 @@ def _next(result: SearchResult, option: str) -> str:
         return "run the same command again to go on"
     if result.pending:
         return f"tsdiag compare {result.study}{option}   ({result.pending} final runs are left)"
+    stalled = [row.trial for row in result.board.trials if row.cause and row.trial is not None]
+    if stalled:
+        return f"tsdiag explain {stalled[-1]}{option}   (why it stalled)"
     return f"tsdiag dashboard{option}"

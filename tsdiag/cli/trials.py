@@ -13,11 +13,12 @@ def trials(
     json: Json = False,
     csv: Csv = False,
 ) -> None:
-    """Show the leaderboard: trials against the baseline and the floors."""
-    from tsdiag.cli.studies import chosen_study
+    """Show the leaderboard: trials against the baseline and the floors, and why they stalled."""
     from tsdiag.errors import UsageError
     from tsdiag.report.leaderboard import leaderboard, leaderboard_csv, leaderboard_text
+    from tsdiag.store.chosen import chosen_study
     from tsdiag.store.database import open_store
+    from tsdiag.store.findings import told_of
     from tsdiag.store.runs import best_runs, find_runs, newest
 
     if json and csv:
@@ -25,8 +26,8 @@ def trials(
     store = open_store(storage, read_only=True)
     study = chosen_study(store, name)
     baseline = next(iter(best_runs(store, study.name, "baseline", 1)), None)
-    floors = study.floor_losses
-    board = leaderboard(study.name, newest(find_runs(store, study.name)), baseline, floors)
+    rows, told = newest(find_runs(store, study.name)), told_of(store, study.name)
+    board = leaderboard(study.name, rows, baseline, study.floor_losses, told)
     if json:
         typer.echo(board.to_json())
     elif csv:

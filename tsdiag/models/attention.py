@@ -142,8 +142,12 @@ def attend_all(
 def hidden_keys(
     key: Float[Tensor, "batch head token dim"], rate: float
 ) -> Float[Tensor, "batch head 1 token"]:
-    """Return what to add to the scores so that each key is hidden with probability ``rate``."""
+    """Return what to add to the scores so that each key is hidden with probability ``rate``.
+
+    Where every key of a head would be, none is: the fused kernel's backward pass takes such a
+    pattern for one of ones and not of equal shares, and its gradients would be that much too large.
+    """
     hidden = torch.rand(key.shape[:-1], device=key.device) < rate
-    # A finite number: where every key is hidden the pattern is then uniform instead of NaN.
+    hidden &= ~hidden.all(dim=-1, keepdim=True)
     floor = torch.finfo(key.dtype).min / 2
     return torch.zeros_like(hidden, dtype=key.dtype).masked_fill(hidden, floor).unsqueeze(2)

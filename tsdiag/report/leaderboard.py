@@ -13,15 +13,18 @@ from pydantic import ConfigDict, Field
 
 from tsdiag.compare.metrics import skill
 from tsdiag.config import ENGINE, Frozen, flatten
+from tsdiag.report.pruning import Pruning, measure_pruning, pruning_text
 from tsdiag.report.wording import clock, number, paragraph, plain, size, table
 
 if TYPE_CHECKING:
+    from tsdiag.store.findings import Told
     from tsdiag.store.runs import RunRow  # loads SQLAlchemy
 
 # What a search chooses; data and training are the study's, the same for all of its trials.
 _CHOSEN = ("model.", "optimizer.", "training.")
 # A model of these ended in a state that no one wants to go on from, however good it once was.
 BROKEN = frozenset({"diverged", "failed", "infeasible"})
+_CAUSE_WIDTH = 27  # of the longest id, attention-never-specializes
 
 
 class LeaderboardRow(Frozen):
@@ -37,6 +40,8 @@ class LeaderboardRow(Frozen):
     parameters: int | None
     seconds: float
     reason: str
+    diagnosis: str | None = Field(None, description="state by `tsdiag explain`, when it ended")
+    cause: str | None = Field(None, description="the first cause that was found then")
     run: str = Field(description="id of the run that stands for it")
     settings: dict[str, Any] = Field(description="its paths but the data's, with their values")
 
@@ -51,6 +56,7 @@ class Leaderboard(Frozen):
     baseline: LeaderboardRow | None
     floors: dict[str, float] = Field(description="validation loss of each floor [target variance]")
     trials: tuple[LeaderboardRow, ...]
+    pruning: Pruning | None = Field(None, description="None where no trial was stopped or spared")
 
     @property
     def best(self) -> LeaderboardRow | None:
@@ -74,25 +80,31 @@ def leaderboard(
     runs: Iterable[RunRow],
     baseline: RunRow | None = None,
     floors: Mapping[str, float] | None = None,
+    told: Mapping[str, Told] | None = None,
 ) -> Leaderboard:
     """Rank the runs of trials, oldest first as stored; a trial's last run stands for it.
 
-    ``floors`` are validation losses by name, measured on the same windows as the trials'.
+    ``floors`` are validation losses by name, measured on the same windows as the trials';
+    ``told`` are diagnoses by the id of a run.
     """
     losses = {name: loss for name, loss in (floors or {}).items() if math.isfinite(loss)}
     best = min(losses.values(), default=None)
     reference = baseline.validation_loss if baseline else None
     latest = {run.trial: run for run in runs if run.role == "trial" and run.trial is not None}
-    rows = [_row(run, best, reference) for run in latest.values()]
+    diagnoses = told or {}
+    rows = [_row(run, best, reference, diagnoses.get(run.id)) for run in latest.values()]
     return Leaderboard(
         study=study,
-        baseline=_row(baseline, best, reference) if baseline else None,
+        baseline=_row(baseline, best, reference, diagnoses.get(baseline.id)) if baseline else None,
         floors=losses,
         trials=tuple(sorted(rows, key=_rank)),
+        pruning=measure_pruning(latest.values()),
     )
 
 
-def _row(run: RunRow, floor: float | None, reference: float | None) -> LeaderboardRow:
+def _row(
+    run: RunRow, floor: float | None, reference: float | None, told: Told | None
+) -> LeaderboardRow:
     loss = run.validation_loss
     known = loss is not None
     return LeaderboardRow(
@@ -106,6 +118,8 @@ def _row(run: RunRow, floor: float | None, reference: float | None) -> Leaderboa
         parameters=run.parameters,
         seconds=run.seconds,
         reason=run.reason,
+        diagnosis=told.state if told else None,
+        cause=told.cause if told else None,
         run=run.id,
         settings=_settings(run),
     )
@@ -124,19 +138,24 @@ def _rank(row: LeaderboardRow) -> tuple[bool, float, int]:
 def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
     """Return the leaderboard for a terminal; at most ``most`` trials, 0 for all of them."""
     shown = board.trials[:most] if most else board.trials
-    lines = [(_rank(row), _trial_cells(row)) for row in shown]
+    with_causes = any(row.cause for row in shown)
+    last = _cause_cells if with_causes else _cost_cells
+    lines = [(_rank(row), [*_trial_cells(row), *last(row)]) for row in shown]
     if board.baseline:
-        lines.append((_rank(board.baseline), ["LSTM", *_trial_cells(board.baseline)[1:]]))
+        cells = ["LSTM", *_trial_cells(board.baseline)[1:], *last(board.baseline)]
+        lines.append((_rank(board.baseline), cells))
     best = min(board.floors.values(), default=None)
     for name, loss in board.floors.items():
         gained = skill(loss, best) if best is not None else None
-        cells = [name.replace("_", " "), "floor", number(loss, 4), _skill(gained), *[""] * 4]
-        lines.append(((False, loss, -1), cells))
-    header = ["trial", "state", "val. loss", "skill", "vs LSTM", "steps", "params", "time"]
+        cells = [name.replace("_", " "), "floor", number(loss, 4), _skill(gained), ""]
+        lines.append(((False, loss, -1), [*cells, *([""] if with_causes else [""] * 3)]))
+    header = ["trial", "state", "val. loss", "skill", "vs LSTM"]
+    header += [f"{'top cause':<{_CAUSE_WIDTH}}"] if with_causes else ["steps", "params", "time"]
     ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     left_out = len(board.trials) - len(shown)
     more = f"\n... and {left_out} more: tsdiag trials" if left_out else ""
-    parts = [table(header, ranked, words=2) + more, _legend(board), _best_settings(board)]
+    parts = [table(header, ranked, words=2) + more, _legend(board), pruning_text(board.pruning)]
+    parts.append(_best_settings(board))
     return "\n".join(part for part in parts if part)
 
 
@@ -161,18 +180,33 @@ def _shown(value: Any) -> str:
 
 
 def _trial_cells(row: LeaderboardRow) -> list[str]:
-    whole = row.step >= row.max_steps
     against = row.against_baseline
     return [
         str(row.trial),
-        row.state.replace("early_stopped", "early stop").replace("_", " "),
+        _state(row),
         number(row.validation_loss, 4),
         _skill(row.skill),
         "-" if against is None or row.trial is None else _change(against),
-        str(row.step) if whole else f"{row.step}/{row.max_steps}",
-        size(row.parameters),
-        clock(row.seconds),
     ]
+
+
+def _state(row: LeaderboardRow) -> str:
+    """Return how a run ended or, of one that went its whole way and did not learn, its state."""
+    whole = row.state in ("completed", "early_stopped")
+    if whole and row.diagnosis not in (None, "learning", "undecided"):
+        return str(row.diagnosis)
+    return row.state.replace("early_stopped", "early stop").replace("_", " ")
+
+
+def _cost_cells(row: LeaderboardRow) -> list[str]:
+    whole = row.step >= row.max_steps
+    steps = str(row.step) if whole else f"{row.step}/{row.max_steps}"
+    return [steps, size(row.parameters), clock(row.seconds)]
+
+
+def _cause_cells(row: LeaderboardRow) -> list[str]:
+    # Padded, since columns behind the second are set to the right.
+    return [f"{row.cause or '':<{_CAUSE_WIDTH}}"]
 
 
 def _skill(skill: float | None) -> str:

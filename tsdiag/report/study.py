@@ -44,6 +44,7 @@ def search_summary(
                 f"{duration(seconds)}."
             ),
             paragraph(_best(board)),
+            *([paragraph(stalls)] if (stalls := _stalls(board)) else []),
             f"Next: {next_line or _next(board, ended < asked)}",
         ]
     )
@@ -58,6 +59,20 @@ def no_verdict(runs: Sequence[RunRow]) -> str:
                 f"No verdict yet: it needs {who} trained to its last step{_last(ended)}."
             )
     return "No verdict yet: the final runs are not done."
+
+
+def _stalls(board: Leaderboard) -> str:
+    """Sum up why trials did not learn, most frequent cause first."""
+    stuck = [row for row in board.trials if row.diagnosis not in (None, "learning", "undecided")]
+    if not stuck:
+        return ""
+    counts = Counter(row.cause or f"{row.diagnosis}, no cause found" for row in stuck)
+    first = {cause: row.trial for row in reversed(stuck) for cause in [row.cause] if cause}
+    told = [
+        f"{count} {cause}" + (f" (trial {first[cause]})" if cause in first else "")
+        for cause, count in counts.most_common()
+    ]
+    return f"{plural(len(stuck), 'trial')} did not learn: {', '.join(told)}."
 
 
 def _last(ended: Sequence[RunRow]) -> str:

@@ -36,12 +36,12 @@ def examine(
 ) -> dict[str, str]:
     """Hand every reading about the model to ``note``; return which probes failed, and why.
 
-    ``pause`` is called before each probe.
+    ``pause`` is called before each probe, and between the steps of one that takes long.
     """
     device = next(model.parameters()).device
     windows = (dataset.train.to(device), dataset.validation.to(device))
     failures: dict[str, str] = {}
-    specimen = Specimen(model, config, *windows)
+    specimen = Specimen(model, config, *windows, pause)
     for probe in probes:
         pause()
         ask([probe], specimen, step, note, failures)
@@ -55,6 +55,7 @@ def examine_run(
     run_id: str,
     device: torch.device,
     probes: Sequence[Probe[Any]] = ON_DEMAND,
+    pause: Pause = go_on,
 ) -> dict[str, str]:
     """Measure the best weights of a run, and add what is found to its curves.
 
@@ -80,7 +81,7 @@ def examine_run(
         if (signal.name, where) not in known:  # asked before, it would say the same again
             recorder.note(signal, where, at, value)
 
-    failures = examine(model.to(device), config, dataset, probes, step, note)
+    failures = examine(model.to(device), config, dataset, probes, step, note, pause)
     append_curves(store, run_id, recorder.take())
     merge_curves(store, run_id)
     return failures

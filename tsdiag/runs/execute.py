@@ -18,8 +18,8 @@ from tsdiag.data.dataset import Dataset
 from tsdiag.data.windows import Windows
 from tsdiag.diagnostics.probes import AT_END, LIVE, STATES
 from tsdiag.diagnostics.probes.probe import Probe
-from tsdiag.diagnostics.probes.watcher import Watcher
-from tsdiag.diagnostics.signals import Trace
+from tsdiag.diagnostics.probes.watcher import Note, Watcher
+from tsdiag.diagnostics.signals import SignalName, Trace
 from tsdiag.errors import StoreError
 from tsdiag.models import build
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes, remove_bytes, write_bytes
@@ -94,6 +94,7 @@ class Execution:
         self._probes = probes
         self._failures: dict[str, str] = {}
         self._pause: Pause = go_on
+        self._hear: Note | None = None
         self._recorder = Recorder()
         self._saved = self._began = time.monotonic()
         self._cpu = time.process_time()
@@ -105,14 +106,16 @@ class Execution:
         observers: Sequence[Observer] = (),
         on_resume: Callable[[Trace], None] | None = None,
         pause: Pause = go_on,
+        hear: Note | None = None,
     ) -> Done:
         """Train to an end and store it; an exception is stored too, and raised on.
 
         Dropout draws from torch's default generator, since its kernels accept no other: the run
         forks and seeds it, so nothing outside is disturbed. ``on_resume`` is shown what the run
-        that this one continues had measured; ``pause`` is called between the probes at the end.
+        that this one continues had measured; ``pause`` is called between the probes at the end;
+        ``hear`` is told each reading while the run trains, before ``stop`` is asked.
         """
-        self._pause = pause
+        self._pause, self._hear = pause, hear
         self._create_row()
         try:
             with torch.random.fork_rng(devices=self._cuda_devices()):
@@ -161,9 +164,14 @@ class Execution:
 
     def _watcher(self, windows: Windows) -> Watcher:
         """Return what asks the probes about this run, on training windows."""
-        watcher = Watcher(self._probes, windows, self.request.config, self._recorder.note)
+        watcher = Watcher(self._probes, windows, self.request.config, self._note)
         self._failures = watcher.failures
         return watcher
+
+    def _note(self, signal: SignalName, where: str, step: int, value: float) -> None:
+        self._recorder.note(signal, where, step, value)
+        if self._hear is not None:
+            self._hear(signal, where, step, value)
 
     def _resume(self, training: Training, parent: RunRow, checkpoint: str) -> Trace:
         """Bring the training to where the parent's checkpoint was taken; return what led there."""

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from tsdiag.data.dataset import Dataset
-from tsdiag.models.floors import measure_floors
+from tsdiag.models.floors import FittedFloor, measure_floors
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes, write_bytes
+from tsdiag.runs.levels import block_losses
+from tsdiag.store.cases import BLOCKS
 from tsdiag.store.database import Store
 from tsdiag.store.studies import load_study, set_study
 from tsdiag.training.checkpoint import pack, unpack
@@ -17,7 +19,7 @@ from tsdiag.training.checkpoint import pack, unpack
 
 def store_floors(
     store: Store, study: str, dataset: Dataset, artifacts: ArtifactStore, validation_windows: int
-) -> dict[str, Any]:
+) -> dict[str, FittedFloor]:
     """Fit the floors, store their validation losses, and keep their predictions of the test span.
 
     Losses are over the same validation windows that trials are measured on. Predictions of the
@@ -27,15 +29,17 @@ def store_floors(
     truth = validation.targets_at(torch.arange(len(validation)))
     told: dict[str, Any] = {}
     predictions: dict[str, Tensor] = {}
-    for name, floor in measure_floors(dataset).items():
+    floors = measure_floors(dataset)
+    for name, floor in floors.items():
         told[name] = {"detail": floor.detail, "reason": floor.reason}
         if not floor.reason:
             found = torch.as_tensor(floor.predict(validation))
             told[name]["validation_loss"] = float((found - truth).double().square().mean())
+            told[name][BLOCKS] = block_losses(validation, found)
             predictions[name] = torch.as_tensor(floor.predict(dataset.test)).float()
     name = write_bytes(artifacts, f"{dataset.digest[:16]}-{study}.floors", pack(predictions, {}))
     set_study(store, study, floors={"floors": told, "artifact": name})
-    return told
+    return floors
 
 
 def floor_predictions(store: Store, study: str, artifacts: ArtifactStore) -> dict[str, Tensor]:

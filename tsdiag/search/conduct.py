@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tsdiag.compare.comparison import Comparison
@@ -17,12 +17,14 @@ from tsdiag.errors import TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
 from tsdiag.search.crew import Crew
+from tsdiag.search.explaining import refresh
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.registration import register
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
+from tsdiag.store.findings import Told, told_of
 from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
@@ -64,6 +66,7 @@ class SearchResult:
     pending: int  # final runs that are still to be done
     interrupted: bool
     seconds: float
+    told: dict[str, Told] = field(default_factory=dict)  # diagnoses by the id of a run
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -75,7 +78,7 @@ class SearchResult:
     @property
     def board(self) -> Leaderboard:
         """The trials ranked, with what they are measured against."""
-        return leaderboard(self.study, self.rows, self.baseline, self.floors)
+        return leaderboard(self.study, self.rows, self.baseline, self.floors, self.told)
 
 
 Show = Callable[[Snapshot], None]
@@ -128,6 +131,8 @@ def conduct(
                 crew.stop()
             time.sleep(_POLL)
         interrupted = bool(interruption)
+    if not finals_only:
+        refresh(store, spec.name)
     rows, floors = _state(store, spec)
     show(Snapshot(spec, rows, floors, started, deadline, count))
     comparison = None if interrupted else judge_study(store, spec, dataset)
@@ -141,6 +146,7 @@ def conduct(
         pending=len(_finals(store, spec).pending()),
         interrupted=interrupted,
         seconds=time.time() - started,
+        told=told_of(store, spec.name),
     )
 
 

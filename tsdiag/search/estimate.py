@@ -11,9 +11,12 @@ import torch
 
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
-from tsdiag.models import build, count_parameters
+from tsdiag.diagnostics.case import Facts
+from tsdiag.diagnostics.diagnose import warnings
+from tsdiag.diagnostics.rules.rule import Plan
+from tsdiag.models import build, complete, count_parameters
 from tsdiag.report.data_summary import data_summary_text
-from tsdiag.report.wording import duration, size, table
+from tsdiag.report.wording import duration, paragraph, size, table
 from tsdiag.runs.engine import choose_engine, engine_name
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
@@ -110,14 +113,31 @@ def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
             for number, paths in enumerate(spec.enqueue)
         ),
     ]
-    return "\n\n".join(
-        [
-            _study(spec, count),
-            data_summary_text(dataset.summary),
-            _costs(costs),
-            _total(spec, costs, count),
-        ]
-    )
+    parts = [
+        _study(spec, count),
+        data_summary_text(dataset.summary),
+        _costs(costs),
+        _total(spec, costs, count),
+        _warnings(spec, dataset),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _warnings(spec: StudySpec, dataset: Dataset) -> str:
+    """Return what in the configurations that are known now often hurts, by the rules' first look.
+
+    Patterns, not findings: whether they hurt here is measured while they train.
+    """
+    shapes = shapes_of(dataset)
+    facts = Facts(shapes.context_length, shapes.channels, shapes.outputs, len(dataset.train))
+    named = {"the default": default_config(spec)} if not spec.enqueue else {}
+    named |= {f"enqueued {n}": default_config(spec, p) for n, p in enumerate(spec.enqueue)}
+    lines = [
+        paragraph(f"{name}: {words} ({cause})", "  ")
+        for name, config in named.items()
+        for cause, words in warnings(Plan(complete(config).paths(), facts)).items()
+    ]
+    return "\n".join(["may hurt (tsdiag causes CAUSE tells how):", *lines]) if lines else ""
 
 
 def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Cost:

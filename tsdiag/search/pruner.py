@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
@@ -16,6 +17,35 @@ from tsdiag.errors import ConfigError, suggestion
 # User attributes that the pruner reads; a trial without them has no warmup and no known end.
 WARMUP_STEPS = "tsdiag:warmup_steps"
 MAX_STEPS = "tsdiag:max_steps"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A trial among its peers at a step, smaller being better."""
+
+    best: float
+    projected: float
+    peers: list[float]
+    protected: float  # share of peers among whose best nobody is stopped
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is in the worse half and not on its way out of it."""
+        if not np.isfinite(self.best):
+            return True
+        if self.best <= np.quantile(self.peers, self.protected):
+            return False
+        return bool(min(self.best, self.projected) > np.median(self.peers))
+
+    def words(self, sign: float) -> str:
+        """Return what it is that makes it hopeless."""
+        if not np.isfinite(self.best):
+            return "it has had no finite loss"
+        return (
+            f"its best loss {sign * self.best:.3g} is worse than the median "
+            f"{sign * float(np.median(self.peers)):.3g} of {len(self.peers)} trials at that step, "
+            "and at its pace would still be"
+        )
 
 
 class WarmupAwarePruner(BasePruner):
@@ -56,19 +86,26 @@ class WarmupAwarePruner(BasePruner):
 
     def prune(self, study: optuna.study.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should stop at its latest report."""
+        standing = self._standing(study, trial)
+        return standing is not None and standing.is_hopeless
+
+    def reason(self, study: optuna.study.Study, trial: FrozenTrial) -> str:
+        """Return why the trial should stop at its latest report, "" where it should not."""
+        standing = self._standing(study, trial)
+        hopeless = standing is not None and standing.is_hopeless
+        return standing.words(_sign(study)) if standing and hopeless else ""
+
+    def _standing(self, study: optuna.study.Study, trial: FrozenTrial) -> Standing | None:
+        """Return what the trial is judged by, or None where it is too early to judge."""
         step = trial.last_step
         if step is None or step < self._first_judgement(trial):
-            return False
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+            return None
+        sign = _sign(study)
         peers = _peer_values(study.get_trials(deepcopy=False), trial.number, step, sign)
         if len(peers) < self._n_startup_trials:
-            return False
-        best = _best(trial, step, sign)
-        if not np.isfinite(best):
-            return True
-        if best <= np.quantile(peers, self._protected):
-            return False
-        return bool(min(best, self._projected(trial, step, sign)) > np.median(peers))
+            return None
+        best, projected = _best(trial, step, sign), self._projected(trial, step, sign)
+        return Standing(best, projected, peers, self._protected)
 
     def _first_judgement(self, trial: FrozenTrial) -> float:
         warmup = trial.user_attrs.get(WARMUP_STEPS, 0)
@@ -114,6 +151,21 @@ _PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "hyperband": optuna.pruners.HyperbandPruner,
     "wilcoxon": optuna.pruners.WilcoxonPruner,
 }
+
+
+def why_pruned(trial: optuna.Trial, name: str) -> str:
+    """Return in words why a pruner, by its name in the study file, has just stopped a trial."""
+    study = trial.study
+    frozen = study.get_trials(deepcopy=False)[trial.number]
+    step, of = frozen.last_step, frozen.user_attrs.get(MAX_STEPS)
+    where = f"pruned at step {step}" + (f" of {of}" if of else "")
+    pruner = study.pruner
+    why = pruner.reason(study, frozen) if isinstance(pruner, WarmupAwarePruner) else ""
+    return f"{where}: {why}" if why else f"{where} by {name}"
+
+
+def _sign(study: optuna.study.Study) -> float:
+    return -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
 
 
 def _peer_values(trials: Iterable[FrozenTrial], number: int, step: int, sign: float) -> list[float]:

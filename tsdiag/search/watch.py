@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 
 from tsdiag.compare.finals import FinalRun, Finals
-from tsdiag.diagnostics.signals import Trace
+from tsdiag.diagnostics.signals import SignalName, Trace
 from tsdiag.search.interruption import Interruption
-from tsdiag.search.pruner import MAX_STEPS
+from tsdiag.search.pruner import MAX_STEPS, why_pruned
 from tsdiag.search.queue import TrialQueue
+from tsdiag.search.space import ORIGIN
+from tsdiag.search.sparing import is_control, waking
+from tsdiag.store.runs import RunRow
 from tsdiag.training.observer import Moment
 
 # Often enough that a lease survives a few failed renewals [s].
 _RENEW_EVERY = 30.0
+# User attribute of a control: the step at which it would have been pruned.
+SPARED = "tsdiag:spared"
+_ENTROPY = "attention_entropy"
 
 
 @dataclass
@@ -29,8 +36,12 @@ class Watch:
     deadline: float  # time.time() at which the search pauses, inf for none
     limit: float = math.inf  # time.time() at which this trial's own time is over
     prune: bool = True
+    pruner: str = ""  # its name in the study file
+    seed: int = 0  # the study's, by which controls are drawn
     lost: bool = False  # another worker took this trial for dead
+    reason: str = ""  # why the trial was pruned
     _renewed: float = 0.0
+    _entropies: dict[int, list[float]] = field(default_factory=dict)  # of all heads, by step
 
     def __call__(self, moment: Moment) -> str | None:
         """Return the state that ends the run, or None."""
@@ -43,7 +54,7 @@ class Watch:
             # It has gone its whole way: to prune or to cut it now would only hide its result.
             if self._is_last(moment):
                 return None
-            if self.prune and self.trial.should_prune():
+            if self.prune and self._must_stop(moment.step):
                 return "pruned"
         # Nor is it cut in its last evaluation, without which all of its steps were for nothing.
         if now > self.limit and not (moment.evaluating and self._is_last(moment)):
@@ -51,8 +62,41 @@ class Watch:
         # Out of the search's time is no fault of the trial: the next search resumes it.
         return "interrupted" if self.interruption or now > self.deadline else None
 
+    def _must_stop(self, step: int) -> bool:
+        """Ask the pruner and, where it says so, whether the trial is to be spared all the same."""
+        if SPARED in self.trial.user_attrs or not self.trial.should_prune():
+            return False
+        means = {at: sum(found) / len(found) for at, found in self._entropies.items()}
+        attributes = self.trial.user_attrs
+        if waking(means, step, attributes.get(MAX_STEPS, 0)):
+            return False
+        if is_control(self.seed, attributes.get(ORIGIN, self.trial.number)):
+            self.trial.set_user_attr(SPARED, step)
+            return False
+        self.reason = why_pruned(self.trial, self.pruner)
+        return True
+
+    def hear(self, signal: SignalName, _: str, step: int, value: float) -> None:
+        """Take a reading of the run: of those, attention entropy is what may spare it."""
+        if signal.name == _ENTROPY:
+            self._entropies.setdefault(step, []).append(value)
+
+    def remarks(self, row: RunRow) -> dict[str, Any]:
+        """Return the columns of a run that has ended in which the pruner's part in it is told."""
+        found: dict[str, Any] = {}
+        if self.reason and row.state == "pruned":
+            # What else is told there, such as that the run was begun anew, stays.
+            found["reason"] = row.reason.replace(f"pruned at step {row.step}", self.reason, 1)
+        if (step := self.trial.user_attrs.get(SPARED)) is not None:
+            found["metrics"] = {**row.metrics, "spared": {"step": step, "why": "control"}}
+        return found
+
     def replay(self, trace: Trace) -> None:
-        """Report what the trial that this one continues had reported."""
+        """Report what the trial that this one continues had reported, and hear what it had."""
+        for heard in trace.signals:
+            if heard.name == _ENTROPY:
+                for step, value in zip(heard.steps, heard.values, strict=True):
+                    self._entropies.setdefault(int(step), []).append(float(value))
         signal = trace.signal("validation_loss")
         if signal is not None:
             for step, value in zip(signal.steps, signal.values, strict=True):

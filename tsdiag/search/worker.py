@@ -16,14 +16,18 @@ from tsdiag.compare.scoring import score_windows
 from tsdiag.config import ENGINE, RunConfig
 from tsdiag.data.dataset import load_dataset
 from tsdiag.errors import TsdiagError
+from tsdiag.runs.audit import audit
 from tsdiag.runs.engine import Choice, choose_engine
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Done, Execution, Request
 from tsdiag.runs.floors import store_floors
+from tsdiag.runs.levels import block_losses
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.budget import is_over, search_deadline
+from tsdiag.search.explaining import explain_run
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import Refusal, refuse_after, refuse_oversized
+from tsdiag.search.mirror import mirror
 from tsdiag.search.pruner import MAX_STEPS, WARMUP_STEPS
 from tsdiag.search.queue import PARENT_RUN, TrialQueue
 from tsdiag.search.registration import open_queue, refuse_other_data
@@ -38,11 +42,12 @@ from tsdiag.search.space import (
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.watch import FinalWatch, Watch
+from tsdiag.store.cases import AUDIT, BLOCKS
 from tsdiag.store.database import Store
-from tsdiag.store.leases import claim, holder, release
+from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, create_run, find_runs, get_run, update_run
-from tsdiag.store.studies import load_study
+from tsdiag.store.studies import load_study, set_attribute
 from tsdiag.training.evaluation import predict
 from tsdiag.training.schedule import warmup_steps
 
@@ -141,8 +146,16 @@ class Worker:
         return _wait if busy or floors else None
 
     def _measure_floors(self, key: str) -> None:
-        windows = self.spec.training.validation_windows
-        store_floors(self._store, self.spec.name, self.dataset, self._artifacts, windows)
+        name, windows = self.spec.name, self.spec.training.validation_windows
+        floors = store_floors(self._store, name, self.dataset, self._artifacts, windows)
+        found = audit(
+            self.dataset,
+            floors,
+            windows,
+            self.spec.search.seed,
+            pause=lambda: renew(self._store, key, owner(), _FLOORS_LEASE),
+        )
+        set_attribute(self._store, name, AUDIT, found.model_dump(mode="json"))
         release(self._store, key, owner())
 
     def _half_time(self) -> float:
@@ -163,8 +176,26 @@ class Worker:
             row = self._failed(queue, trial, error)
             self._count_failure(row, error)
         if row is not None:
+            self._explain(queue, trial, row, deadline)
             queue.finish(trial.number, row)
         self._give_up_after_many()
+
+    def _explain(
+        self, queue: TrialQueue, trial: optuna.Trial, row: RunRow, deadline: float
+    ) -> None:
+        """Diagnose a run that has ended, and show it in the dashboard, before its trial is told."""
+        watch = Watch(trial, queue, self._interruption, deadline)
+
+        def stopped() -> bool:
+            return not watch.renew() or bool(self._interruption) or is_over(deadline)
+
+        try:
+            case, diagnosis = explain_run(
+                self._store, self._artifacts, self.dataset, row, self.device, stopped
+            )
+            mirror(trial, case, diagnosis, self._artifacts)
+        except Exception as error:  # a missing explanation is no reason to lose a result
+            sys.stderr.write(f"trial {row.trial} was not explained: {told(error)}\n")
 
     def _carry_out(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> RunRow | None:
         """Return how a trial's run ended, or None where it goes on another time."""
@@ -175,6 +206,7 @@ class Worker:
             return self._unrun(queue, trial.number, config, refusal)
         parent = trial.user_attrs.get(PARENT_RUN)
         watch = Watch(trial, queue, self._interruption, deadline, prune=queue.role == "trial")
+        watch.pruner, watch.seed = self.spec.search.pruner, self.spec.search.seed
         choice = self._engine(queue, trial, config, watch)
         if choice is not None:
             # From here on: how its steps are computed is not chosen in a trial's own time.
@@ -188,10 +220,10 @@ class Worker:
                 engine=choice.record,
             )
             done = self._execution(request).carry_out(
-                watch, on_resume=watch.replay, pause=watch.renew
+                watch, on_resume=watch.replay, pause=watch.renew, hear=watch.hear
             )
             if done.row.state != "interrupted":
-                return self._scored(done, watch)
+                return self._scored(self._remarked(done, watch), watch)
         if not watch.lost:
             queue.hand_back(trial.number)
         return None
@@ -257,6 +289,14 @@ class Worker:
     def _execution(self, request: Request) -> Execution:
         return Execution(request, self.dataset, self._store, self._artifacts, self.device)
 
+    def _remarked(self, done: Done, watch: Watch) -> Done:
+        """Add to the run why it was pruned, or that it was spared as a control."""
+        remarks = watch.remarks(done.row)
+        if not remarks:
+            return done
+        update_run(self._store, done.row.id, **remarks)
+        return replace(done, row=replace(done.row, **remarks))
+
     def _scored(self, done: Done, watch: Watch | FinalWatch) -> RunRow:
         """Add the scores of the best weights on the validation windows to the run."""
         if done.row.weights is None:
@@ -267,7 +307,11 @@ class Worker:
         windows_here = windows.to(self.device)
         found = predict(done.model, windows_here, precision=precision, pause=watch.renew)
         scores = score_windows(windows, found)
-        metrics = {**done.row.metrics, "validation": scores.model_dump(mode="json")}
+        metrics = {
+            **done.row.metrics,
+            "validation": scores.model_dump(mode="json"),
+            BLOCKS: block_losses(windows, found),
+        }
         update_run(self._store, done.row.id, metrics=metrics)
         return replace(done.row, metrics=metrics)
 

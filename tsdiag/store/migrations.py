@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateColumn
 
 from tsdiag.errors import StoreError
-from tsdiag.store.schema import CURVES, LEASES, RUNS, SCHEMA, STUDIES
+from tsdiag.store.schema import CURVES, FINDINGS, LEASES, RUNS, SCHEMA, STUDIES
 
 WAIT = 30  # [s] for another process's migration
 _LOCK = 0x7473_6469_6167  # "tsdiag", the number of our advisory lock in PostgreSQL
@@ -44,8 +44,13 @@ def _first_tables(connection: Connection) -> None:
     create(connection, STUDIES, RUNS, CURVES, LEASES)
 
 
+def _findings(connection: Connection) -> None:
+    create(connection, FINDINGS)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first-tables", _first_tables),
+    ("findings", _findings),
 )
 
 

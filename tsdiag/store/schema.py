@@ -213,3 +213,20 @@ LEASES = Table(
     Column("expires", Utc, nullable=False),
     **_MYSQL,
 )
+
+# What the rules said when a run ended; `tsdiag explain` asks them anew, with the rules of its day.
+FINDINGS = Table(
+    "tsdiag_findings",
+    METADATA,
+    Column("run", String(32), primary_key=True),
+    Column("study", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("cause", String(64)),
+    Column("validation_loss", Finite),
+    Column("diagnosis", Words, nullable=False),
+    Column("written", Utc, nullable=False),
+    Index("tsdiag_findings_of_study", "study", "kind", "state", "validation_loss"),
+    **_MYSQL,
+)

@@ -214,3 +214,19 @@ def test_rounds_keep_to_the_memory_and_change_nothing(monkeypatch):
     widths = {"a": 100, "b": 50, "c": 1, "d": 400, "e": 10}
     assert list(readout.rounds(widths, 893)) == [["a", "b"], ["c"], ["d"], ["e"]]
     assert measure(model) == whole
+
+
+def test_what_the_pool_makes_of_the_stream_before_the_blocks():
+    model = new_model(pooling="mean_channels", final_norm=False).eval()
+    found = measure(model)
+    train, validation = halves(windows())
+
+    def pooled(data):
+        index = torch.arange(len(data))
+        with torch.no_grad():
+            stream = model.positions(model.embedding(data.inputs_at(index)))
+        return stream.mean(dim=2), data.targets_at(index).flatten(1)
+
+    expected = linear_skill(pooled(train.every(readout.FITTED)), pooled(validation))
+    assert found["bypass_skill"] == {"pooling": pytest.approx(expected, abs=1e-4)}
+    assert "bypass_skill" not in measure(new_model("lstm"))

@@ -19,6 +19,7 @@ from tsdiag.diagnostics.probes.probe import Probe, Reading, Specimen
 from tsdiag.diagnostics.probes.sample import fresh, spaced, variance
 from tsdiag.diagnostics.signals import SignalName
 from tsdiag.models import complete
+from tsdiag.training.evaluation import Pause, go_on
 from tsdiag.training.optimizer import build_optimizer
 
 WINDOWS = 64
@@ -46,7 +47,8 @@ def measure_overfit(specimen: Specimen) -> Iterator[Reading]:
     spread = variance(targets)
     if spread == 0:
         return
-    rate, losses = race(unhindered(specimen.config), inputs, targets, LEARNED * spread)
+    config = unhindered(specimen.config)
+    rate, losses = race(config, inputs, targets, LEARNED * spread, specimen.pause)
     least = min(losses)
     yield Reading("one_batch_loss_share", least / spread)
     yield Reading("one_batch_steps", float(losses.index(least)))
@@ -66,11 +68,13 @@ def race(
     inputs: Float[Tensor, "batch time channel"],
     targets: Float[Tensor, "batch horizon target"],
     enough: float,
+    pause: Pause = go_on,
 ) -> tuple[float, list[float]]:
     """Return the best rate and its losses, after 0, 1, 2, ... updates; the last may be enough."""
     rates = sorted({config.optimizer.lr, *RATES})
     runs = {
-        rate: training_losses(config.edit("optimizer.lr", rate), inputs, targets) for rate in rates
+        rate: training_losses(config.edit("optimizer.lr", rate), inputs, targets, pause)
+        for rate in rates
     }
     seen: dict[float, list[float]] = {rate: [] for rate in rates}
     for rate in rates:
@@ -90,11 +94,13 @@ def training_losses(
     config: RunConfig,
     inputs: Float[Tensor, "batch time channel"],
     targets: Float[Tensor, "batch horizon target"],
+    pause: Pause = go_on,
 ) -> Iterator[float]:
     """Yield the loss of the batch before every update, until it is not finite."""
     model = fresh(config, inputs, targets)
     optimizer = build_optimizer(model, config.optimizer)
     while True:
+        pause()
         loss = nn.functional.mse_loss(model(inputs), targets)
         if not math.isfinite(value := float(loss.detach())):
             return

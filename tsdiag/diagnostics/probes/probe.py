@@ -16,6 +16,7 @@ from torch import Tensor, nn, optim
 from tsdiag.config import RunConfig
 from tsdiag.data.windows import Windows
 from tsdiag.diagnostics.signals import SignalName
+from tsdiag.training.evaluation import Pause, go_on
 
 # cheap: at every step; standard: on the schedule of ``is_due``; full: on demand and at the end.
 Tier = Literal["cheap", "standard", "full"]
@@ -89,12 +90,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Specimen:
-    """A model as it stands and the data around it; who trains it takes a copy."""
+    """A model as it stands and the data around it; who trains it takes a copy.
+
+    ``pause`` is called between the steps of whatever takes long; what it raises ends the probe.
+    """
 
     model: nn.Module
     config: RunConfig
     train: Windows
     validation: Windows
+    pause: Pause = go_on
 
 
 def is_due(step: int, every: int) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tsdiag.data.windows import Windows
 from tsdiag.diagnostics.probes.anatomy import anatomy
 from tsdiag.diagnostics.probes.linear_probe import linear_skill
+from tsdiag.diagnostics.probes.pool_rank import POOLING
 from tsdiag.diagnostics.probes.probe import Probe, Reading, Specimen, View
 from tsdiag.diagnostics.probes.sample import spaced, variance
 from tsdiag.diagnostics.probes.view import look
@@ -29,6 +30,7 @@ SCORED = 500  # windows of the validation span
 AT_ONCE = 32  # windows of one look, which holds what every module gives
 MOST_BYTES = 2**29  # of activations held; more places than fit take another round of looks
 INPUT = "input"
+BYPASS = "bypass"
 
 Activations = dict[str, Float[Tensor, "window feature"]]
 
@@ -41,6 +43,13 @@ SIGNALS = (
     ),
     SignalName("readout_order", "places", "places that the data have passed before", "state"),
     SignalName("readout_features", "numbers", "width of a window's activations there", "state"),
+    SignalName(
+        "bypass_skill",
+        "share of target variance",
+        "readout_skill of what the pooling makes of the stream before the first block: what the"
+        " head would get if the blocks did nothing",
+        "state",
+    ),
 )
 
 
@@ -51,9 +60,13 @@ def measure_readout(specimen: Specimen) -> Iterator[Reading]:
     targets, truth = (_targets(windows) for windows in (train, validation))
     if variance(truth) == 0:
         return
-    found = places(look(model, *spaced(validation, AT_ONCE)))
+    view = look(model, *spaced(validation, AT_ONCE))
+    found = places(view)
     twins = _first_with_the_same(found)
     widths = {path: found[path][0].numel() for path in twins.values()}
+    pooled = bypass(view)
+    if pooled is not None:
+        widths[BYPASS] = pooled[0].numel()
     skills: dict[str, float] = {}
     for paths in rounds(widths, len(train) + len(validation)):
         fitted, scored = (activations(model, windows, paths) for windows in (train, validation))
@@ -66,6 +79,8 @@ def measure_readout(specimen: Specimen) -> Iterator[Reading]:
         yield Reading("readout_features", float(widths[twins[path]]), path)
         if twins[path] in skills:
             yield Reading("readout_skill", skills[twins[path]], path)
+    if BYPASS in skills:
+        yield Reading("bypass_skill", skills[BYPASS], POOLING)
 
 
 def places(view: View) -> dict[str, Tensor]:
@@ -78,13 +93,26 @@ def places(view: View) -> dict[str, Tensor]:
     return {path: left for path, left in found.items() if left.ndim > 1 and len(left) == count}
 
 
+def bypass(view: View) -> Float[Tensor, "window feature"] | None:
+    """Return what the pooling makes of the stream that enters the first block."""
+    pool, blocks = dict(view.model.named_children()).get(POOLING), anatomy(view.model).blocks
+    stream = view.entered.get(blocks[0]) if blocks else None
+    after = view.entered.get(POOLING)
+    if pool is None or stream is None or after is None or stream.shape != after.shape:
+        return None
+    with torch.no_grad():
+        pooled: Tensor = pool(stream)
+    return pooled.flatten(1)
+
+
 def activations(model: nn.Module, windows: Windows, paths: list[str]) -> Activations:
     """Return the flattened activations of all windows at these places."""
     parts: dict[str, list[Tensor]] = defaultdict(list)
     for index in torch.split(_every(windows), AT_ONCE):
         view = look(model, *windows.batch(index))
         for path in paths:
-            given = view.inputs if path == INPUT else view.left[path]
+            given = bypass(view) if path == BYPASS else view.left.get(path, view.inputs)
+            assert given is not None
             parts[path].append(given.flatten(1).float())
     return {path: torch.cat(parts.pop(path)) for path in paths}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsdiag.errors import UsageError
 from tsdiag.store.database import Store
-from tsdiag.store.runs import RunRow, find_runs, newest
+from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
 from tsdiag.store.studies import StudyRow, list_studies, load_study
 
 
@@ -24,6 +24,25 @@ def chosen_study(store: Store, name: str | None) -> StudyRow:
             f"which study? {store.url} holds {', '.join(s.name for s in studies)}; name one"
         )
     return studies[0]
+
+
+def explained_run(store: Store, study: str, asked: str) -> RunRow:
+    """Return the run of a trial by its number, or the best one of the "baseline".
+
+    Raises:
+        UsageError: the study has no such trial, or no baseline yet.
+    """
+    if asked.isdigit():
+        return chosen_run(store, study, int(asked))
+    if asked != "baseline":
+        raise UsageError(
+            f'explain "{asked}": a trial is named by its number, or it is "baseline"; '
+            "list the trials: tsdiag trials"
+        )
+    best = best_runs(store, study, "baseline", 1) or find_runs(store, study, role="baseline")[-1:]
+    if not best:
+        raise UsageError(f'study "{study}" has no baseline yet; go on with: tsdiag search')
+    return best[0]
 
 
 def chosen_run(store: Store, study: str, trial: int) -> RunRow:

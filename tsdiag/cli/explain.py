@@ -1,0 +1,76 @@
+"""``tsdiag explain``: why a trial stalled. Loads neither torch nor Optuna."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tsdiag.cli.options import DEFAULT_STORAGE, Json, OfStudy, Storage
+
+if TYPE_CHECKING:
+    from tsdiag.diagnostics.findings import Diagnosis
+    from tsdiag.explanation import Explanation
+
+Which = Annotated[
+    str,
+    typer.Argument(metavar="TRIAL", help='The trial\'s number, or "baseline".', show_default=False),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write one self-contained page with figures."),
+]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print markdown instead of text.")]
+
+
+def explain(
+    trial: Which,
+    study: OfStudy = None,
+    storage: Storage = DEFAULT_STORAGE,
+    html: Html = None,
+    json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """Explain why a trial stalled: its state, and its causes with their numbers.
+
+    Reads what was measured while it trained; nothing is trained or changed. Works
+    on running, pruned, failed and diverged trials, too.
+    """
+    from tsdiag.errors import UsageError
+    from tsdiag.explanation import explain
+
+    if json and markdown:
+        raise UsageError("--json and --markdown: print one or the other")
+    diagnosis = explain(trial, study, storage)
+    if html is not None:
+        _write_page(html, diagnosis)
+    if json:
+        typer.echo(diagnosis.to_json())
+    elif markdown:
+        from tsdiag.report.diagnosis import diagnosis_markdown
+
+        typer.echo(diagnosis_markdown(diagnosis), nl=False)
+    else:
+        _print(diagnosis, trial, html)
+
+
+def _print(diagnosis: Diagnosis, trial: str, html: Path | None) -> None:
+    from rich.console import Console
+
+    from tsdiag.report.diagnosis import diagnosis_text
+
+    lines = [f"tsdiag causes {diagnosis.top_cause}"] if diagnosis.top_cause else []
+    if html is None:
+        lines.append(f"tsdiag explain {trial} --html trial-{trial}.html")
+    Console(highlight=False).print(diagnosis_text(diagnosis, tuple(lines)), soft_wrap=True)
+
+
+def _write_page(file: Path, explanation: Explanation) -> None:
+    from tsdiag.errors import UsageError
+
+    try:
+        file.write_text(explanation.to_html(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"write {file}: {error.strerror}; name another file") from error
+    typer.echo(f"wrote {file}", err=True)

@@ -1,0 +1,95 @@
+"""Case -> Diagnosis: every rule is asked, each gives one of three answers, findings are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tsdiag.diagnostics.case import Case
+from tsdiag.diagnostics.findings import (
+    Answer,
+    Clear,
+    Diagnosis,
+    Finding,
+    NotMeasured,
+    State,
+    Unmeasured,
+)
+from tsdiag.diagnostics.rules import RULES
+from tsdiag.diagnostics.rules.rule import Plan, Rule
+
+# In the other states there is nothing to explain, or nothing that a model could be blamed for.
+EXPLAINED: frozenset[State] = frozenset({"stalled", "diverged", "undecided"})
+# Causes that a state itself names, or that may stand behind it: all of them lie in the data.
+NAMED: dict[State, tuple[str, ...]] = {
+    "nothing-to-learn": ("no-signal", "misaligned-target", "constant-target", "corrupt-inputs"),
+    "baseline-suspect": ("leaking-baseline",),
+}
+# What a cause keeps of its score where another one found brings it about.
+SYMPTOM = 0.5
+
+
+def diagnose(case: Case, study: str, trial: int | None) -> Diagnosis:
+    """Return the state of a run, with its causes where it does not learn."""
+    answers = {rule.cause: answer(rule, case) for rule in RULES}
+    state = case.standing.state
+    found = [a for a in answers.values() if isinstance(a, Finding) and _is_due(a.cause, state)]
+    return Diagnosis(
+        study=study,
+        trial=trial,
+        state=state,
+        state_reason=case.standing.reason,
+        scores=case.standing.scores,
+        findings=tuple(ranked(found)),
+        clear=tuple(cause for cause, a in answers.items() if isinstance(a, Clear)),
+        not_measured=tuple(
+            Unmeasured(cause=cause, why=a.why)
+            for cause, a in answers.items()
+            if isinstance(a, NotMeasured)
+        ),
+    )
+
+
+def answer(rule: Rule, case: Case) -> Answer:
+    """Ask one rule, if all that it needs was measured."""
+    for name, why in rule.needs.items():
+        if not case.record.places(name):
+            return NotMeasured(why=why or _missing(name, case))
+    return rule.check(case)
+
+
+def ranked(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings by score, symptoms of others below them."""
+    found = {finding.cause: finding for finding in findings}
+    explained = {
+        symptom: rule.cause
+        for rule in RULES
+        if rule.cause in found
+        for symptom in rule.explains
+        if symptom in found and found[rule.cause].score >= SYMPTOM * found[symptom].score
+    }
+    marked = [
+        finding.model_copy(
+            update={"symptom_of": explained[cause], "score": SYMPTOM * finding.score}
+        )
+        if cause in explained
+        else finding
+        for cause, finding in found.items()
+    ]
+    return sorted(marked, key=lambda finding: -finding.score)
+
+
+def warnings(plan: Plan) -> dict[str, str]:
+    """Return by cause what in a configuration often hurts, before anything was measured."""
+    told = ((rule.cause, rule.warn(plan)) for rule in RULES if rule.warn is not None)
+    return {cause: words for cause, words in told if words is not None}
+
+
+def _is_due(cause: str, state: State) -> bool:
+    return state in EXPLAINED or cause in NAMED.get(state, ())
+
+
+def _missing(name: str, case: Case) -> str:
+    if case.failed:
+        probes = ", ".join(f"{probe} ({why})" for probe, why in case.failed.items())
+        return f"no {name}: these probes failed: {probes}"
+    return f"no {name} in this run"

@@ -1,0 +1,44 @@
+"""What the dashboard shows of a diagnosis: attributes to filter by, a note, and figures."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import upload_artifact
+from optuna_dashboard import save_note
+
+from tsdiag.diagnostics.case import Case
+from tsdiag.diagnostics.findings import Diagnosis
+from tsdiag.plots import figures
+from tsdiag.plots.svg import svg
+from tsdiag.report.diagnosis import diagnosis_markdown
+from tsdiag.search.storage import AtomicFolder
+
+# User attributes of a trial, which the dashboard shows as columns.
+STATE = "tsdiag:state"
+CAUSE = "tsdiag:cause"
+
+
+def mirror(trial: optuna.Trial, case: Case, diagnosis: Diagnosis, artifacts: AtomicFolder) -> None:
+    """Give a trial that is not told yet its state, top cause, note and figures.
+
+    Attributes and artifacts of a finished trial are immutable, so this comes before ``tell``.
+    """
+    trial.set_user_attr(STATE, diagnosis.state)
+    trial.set_user_attr(CAUSE, diagnosis.top_cause or "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        save_note(trial, diagnosis_markdown(diagnosis))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, figure in figures(case).items():
+            file = Path(folder) / f"{name}.svg"
+            file.write_text(svg(figure), encoding="utf-8")
+            upload_artifact(
+                artifact_store=artifacts,
+                file_path=str(file),
+                study_or_trial=trial,
+                mimetype="image/svg+xml",
+            )

@@ -1,0 +1,69 @@
+"""Diagnoses as they were when runs ended: one row per run, for tables, filters and siblings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+
+from tsdiag.diagnostics.findings import Diagnosis
+from tsdiag.store.database import Store
+from tsdiag.store.runs import RunRow
+from tsdiag.store.schema import FINDINGS
+
+
+@dataclass(frozen=True)
+class Told:
+    """The short form of a stored diagnosis."""
+
+    run: str
+    state: str
+    cause: str | None
+
+
+def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -> None:
+    """Store what was found about a run, in place of what was found before."""
+    values = {
+        "run": row.id,
+        "study": row.study,
+        "role": row.role,
+        "kind": kind,
+        "state": diagnosis.state,
+        "cause": diagnosis.top_cause,
+        "validation_loss": row.validation_loss,
+        "diagnosis": diagnosis.to_json(),
+        "written": datetime.now(UTC),
+    }
+    with store.write() as connection:
+        connection.execute(delete(FINDINGS).where(FINDINGS.c.run == row.id))
+        connection.execute(FINDINGS.insert().values(**values))
+
+
+def stored_diagnosis(store: Store, run: str) -> Diagnosis | None:
+    """Return what was found about a run when it ended, or None."""
+    query = select(FINDINGS.c.diagnosis).where(FINDINGS.c.run == run)
+    with store.read() as connection:
+        found = connection.scalar(query)
+    return None if found is None else Diagnosis.from_json(found)
+
+
+def told_of(store: Store, study: str) -> dict[str, Told]:
+    """Return the state and top cause of every run of a study that has been diagnosed, by run."""
+    columns = (FINDINGS.c.run, FINDINGS.c.state, FINDINGS.c.cause)
+    with store.read() as connection:
+        rows = connection.execute(select(*columns).where(FINDINGS.c.study == study)).all()
+    return {row.run: Told(*row) for row in rows}
+
+
+def healthy_runs(store: Store, study: str, kind: str, most: int, but: str) -> list[str]:
+    """Return the learning runs of a study with the lowest losses, of one kind of model."""
+    query = (
+        select(FINDINGS.c.run)
+        .where(FINDINGS.c.study == study, FINDINGS.c.kind == kind, FINDINGS.c.state == "learning")
+        .where(FINDINGS.c.run != but)
+        .order_by(FINDINGS.c.validation_loss)
+        .limit(most)
+    )
+    with store.read() as connection:
+        return list(connection.scalars(query))
