@@ -39,7 +39,7 @@ def case_of(told: dict, signals: list[Signal]) -> Case:
         facts=Facts(**told["facts"]),
         standing=standing(outcome_of(told["outcome"], trace), floors, baseline, audit, "lstm"),
         audit=audit,
-        failed=told["outcome"]["failed"],
+        unmeasured=told["outcome"]["failed"],
     )
 
 

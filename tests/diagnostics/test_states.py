@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tsdiag.diagnostics import states
@@ -27,8 +29,8 @@ def ended(loss, end_state="completed", **more):
     return Outcome(end_state, level=found, step=400, max_steps=400, **more)
 
 
-def judge(outcome, floors=FLOORS, baseline=None, audit=CLEAN):
-    return standing(outcome, floors, baseline, audit, "lstm")
+def judge(outcome, floors=FLOORS, baseline=None, audit=CLEAN, **words):
+    return standing(outcome, floors, baseline, audit, **{"name": "lstm", **words})
 
 
 def shuffled(skill, p, detectable=0.06):
@@ -84,7 +86,7 @@ def test_the_baseline_is_the_reference_where_it_is_best():
 def test_a_baseline_that_is_not_best_is_told_too():
     found = judge(ended(0.3), baseline=level(0.4))
     assert found.state == "learning"
-    assert found.reason.endswith("to ridge (0.2); lstm has 0.4")
+    assert found.reason.endswith("to ridge (0.2); lstm has 0.4; above 50 % is learning")
 
 
 def test_the_best_naive_floor_counts():
@@ -145,9 +147,10 @@ class TestDivergence:
         assert judge(Outcome("diverged")).reason == "its loss is not finite"
 
     def test_by_a_loss_that_rose(self):
-        # its best weights, of the first steps, are no excuse
-        found = judge(ended(0.3, first_loss=1.1, last_loss=2.3))
+        found = judge(ended(0.9, first_loss=1.1, last_loss=2.3))
         assert found.state == "diverged"
+        # It had learned before, and those weights are kept.
+        assert judge(ended(0.3, first_loss=1.1, last_loss=2.3)).state == "learning"
         assert "rose to 2.3, above 2 times where it began (1.1) and train mean (1)" in found.reason
 
     @pytest.mark.parametrize(
@@ -157,7 +160,30 @@ class TestDivergence:
         assert judge(ended(0.3, first_loss=first, last_loss=last)).state == "learning"
 
 
+class TestUnderWay:
+    @pytest.mark.parametrize(
+        ("step", "state"), [(40, "undecided"), (49, "undecided"), (60, "stalled")]
+    )
+    def test_a_run_is_not_called_stalled_before_half_of_its_steps(self, step, state):
+        found = judge(replace(ended(0.9), end_state="running", step=step, max_steps=100))
+        assert found.state == state
+        assert f"running at step {step} of 100" in found.reason
+
+    def test_a_stopped_run_says_why(self):
+        reason = "pruned at step 30 of 100: its best loss 0.9 is worse than the median 0.5"
+        found = judge(
+            replace(ended(0.9), end_state="pruned", reason=reason, step=30, max_steps=100)
+        )
+        assert found.state == "stalled"
+        assert reason in found.reason
+
+
 class TestNothingToLearn:
+    def test_not_before_the_baseline_was_measured(self):
+        found = judge(ended(1.1), EQUAL, audit=shuffled(0.02, 0.4), name="lstm", expected=True)
+        assert found.state == "undecided"
+        assert "there is no lstm yet to compare with" in found.reason
+
     def test_no_better_than_shuffled_targets(self):
         found = judge(ended(1.1), EQUAL, audit=shuffled(0.02, 0.4))
         assert found.state == "nothing-to-learn"

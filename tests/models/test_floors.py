@@ -175,3 +175,20 @@ def test_floors_cannot_see_the_test_span(folder, monkeypatch):
     data.test.inputs[first:] += 1000.0
     after = measure_floors(data)["ridge"].predict(data.validation)
     np.testing.assert_array_equal(before, after)
+
+
+def test_inputs_too_large_to_be_solved_leave_out_ridge_and_say_so(tmp_path):
+    rng = np.random.default_rng(1)
+    stamps = 1.7e9 + rng.integers(0, 30, ROWS)
+    frame = pd.DataFrame({"a": rng.standard_normal(ROWS).cumsum(), "stamp": stamps})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    data = DataConfig(
+        path="rows.csv",
+        target=("a",),
+        context_length=12,
+        scale_inputs=False,
+        transform="difference",
+    )
+    floors = measure_floors(load_dataset(data, tmp_path))
+    assert "positive definite" in floors["ridge"].reason
+    assert not floors["train_mean"].reason

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from datetime import UTC, datetime
 from threading import Thread
 from wsgiref.simple_server import make_server
 
 import pytest
+import torch
 
 from tsdiag.cli import dashboard
+from tsdiag.data.dataset import load_dataset
+from tsdiag.search import explaining
 from tsdiag.search import worker as worker_module
-from tsdiag.search.explaining import OVERFIT_SHARE, refresh
-from tsdiag.search.interruption import Interruption
-from tsdiag.search.mirror import CAUSE, STATE
+from tsdiag.search.explaining import refresh
+from tsdiag.search.mirror import CAUSE, STATE, renew_notes
+from tsdiag.search.spec import StudySpec
+from tsdiag.search.storage import artifact_store
 from tsdiag.store.curves import load_trace
 from tsdiag.store.findings import save_diagnosis, stored_diagnosis, told_of
-from tsdiag.store.runs import find_runs, get_run
-from tsdiag.store.studies import load_study
+from tsdiag.store.runs import find_runs
+from tsdiag.store.studies import load_study, set_attribute
+
+CPU = torch.device("cpu")
 
 # A rate so small that nothing moves within ten steps.
 STALLED = (
@@ -57,9 +64,9 @@ def test_what_looks_stalled_is_measured_further(searched):
         assert {"readout_skill", "rate_ratio", "time_shuffle_effect"} <= names
         # Ten steps of 16 windows are too few for learning a batch by heart, and it is said.
         assert "one_batch_loss_share" not in names
-        assert "160" in run.metrics["unasked_probes"]["overfit"]
         unmeasured = {i.cause: i.why for i in stored_diagnosis(searched, run.id).not_measured}
-        assert "overfit" in unmeasured["under-capacity"]
+        assert "overfit was not asked" in unmeasured["under-capacity"]
+        assert "160" in unmeasured["under-capacity"]
 
 
 def test_floors_and_runs_have_the_same_blocks(searched):
@@ -72,10 +79,37 @@ def test_floors_and_runs_have_the_same_blocks(searched):
         assert sum(blocks) / len(blocks) == pytest.approx(run.validation_loss, rel=0.05)
 
 
-def test_the_data_are_audited_once(searched):
-    audit = load_study(searched, "tiny").attributes["audit"]
-    assert audit["permutation"]["p"] <= 0.05 or audit["reasons"]
-    assert audit["columns"]["constant"] == []
+def test_the_data_are_audited_once(prepared, work, store, monkeypatch):
+    audits = []
+    audit = worker_module.audit
+
+    def counted(*given, **rest):
+        audits.append(audit(*given, **rest))
+        return audits[-1]
+
+    monkeypatch.setattr(worker_module, "audit", counted)
+    prepared(*STALLED)
+    work()
+    work()
+    (found,) = audits
+    assert load_study(store, "tiny").attributes["audit"] == found.model_dump(mode="json")
+    assert found.leaks is not None
+
+
+def test_an_audit_that_a_worker_did_not_finish_is_done_by_the_next(
+    prepared, work, store, monkeypatch
+):
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    prepared(*STALLED)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module, "audit", die)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    assert "audit" not in load_study(store, "tiny").attributes
+    work()
+    assert "audit" in load_study(store, "tiny").attributes
 
 
 def test_a_diagnosis_that_fails_loses_no_trial(prepared, work, store, monkeypatch, capsys):
@@ -90,36 +124,69 @@ def test_a_diagnosis_that_fails_loses_no_trial(prepared, work, store, monkeypatc
 
 
 def test_whoever_is_asked_to_stop_measures_no_further(prepared, work, store, monkeypatch):
+    monkeypatch.setattr(explaining, "OVERFIT_SHARE", 1e9)
     prepared(*STALLED)
-    interruption = Interruption()
-    monkeypatch.setattr(worker_module, "is_over", lambda _: False)
     explain = worker_module.explain_run
 
     def interrupted(*given):
         *rest, _ = given
-        return explain(*rest, lambda: True)
+        asked = iter(range(10**6))
+        # Before the first probe, before the second, then within learning a batch by heart.
+        return explain(*rest, lambda: next(asked) > 12)
 
     monkeypatch.setattr(worker_module, "explain_run", interrupted)
-    work(interruption=interruption)
-    (run, _) = trials(store)
-    assert set(run.metrics["unasked_probes"]) == {"readout", "rate_meter", "overfit"}
+    work()
+    for run in trials(store):
+        assert "failed_probes" not in run.metrics
+        assert "the search was stopped" in run.metrics["unmeasured"]["one_batch_loss_share"]
+        names = {signal.name for signal in load_trace(store, run.id).signals}
+        assert "readout_skill" in names
+        assert "one_batch_loss_share" not in names
 
 
-def test_trials_that_ended_before_the_baseline_are_asked_again(searched):
+def test_what_ended_before_the_baseline_is_explained_again(searched, dataset_of, artifacts):
+    def again():
+        found = refresh(searched, artifacts, dataset_of, "tiny", CPU, lambda: False)
+        return {row.id for row, _ in found}
+
+    # The baseline came before the floors; the trials after both.
+    baseline = find_runs(searched, "tiny", role="baseline")[0]
+    assert stored_diagnosis(searched, baseline.id).state == "undecided"
+    assert again() == {baseline.id}
+    assert stored_diagnosis(searched, baseline.id).state != "undecided"
+    assert again() == set()
     run = trials(searched)[0]
     first = stored_diagnosis(searched, run.id)
-    early = first.model_copy(update={"state": "learning", "findings": ()})
-    save_diagnosis(searched, run, "transformer", early)
-    baseline = find_runs(searched, "tiny", role="baseline")[0]
-    from tsdiag.store.runs import update_run
-
-    update_run(searched, baseline.id, finished=get_run(searched, trials(searched)[-1].id).finished)
-    refresh(searched, "tiny")
+    save_diagnosis(searched, run, "transformer", first.model_copy(update={"findings": ()}))
+    set_attribute(searched, "tiny", "audited", datetime.now(UTC).isoformat())
+    assert again() == {baseline.id, *(row.id for row in trials(searched))}
     assert stored_diagnosis(searched, run.id) == first
 
 
-def test_overfitting_may_take_half_of_a_run_at_most():
-    assert 0 < OVERFIT_SHARE <= 0.5
+def test_notes_follow(searched, optuna_study):
+    from optuna_dashboard._note import get_note_from_system_attrs
+
+    run = trials(searched)[0]
+    found = stored_diagnosis(searched, run.id).model_copy(update={"state": "learning"})
+    study = optuna_study()
+    renew_notes(study._storage, read_again(searched), [(run, found)])
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    trial = study.get_trials()[run.trial]
+    assert get_note_from_system_attrs(attrs, trial._trial_id)["body"].startswith("**learning**")
+
+
+def read_again(store):
+    return StudySpec.model_validate(load_study(store, "tiny").spec)
+
+
+@pytest.fixture
+def dataset_of(searched):
+    return load_dataset(read_again(searched).data)
+
+
+@pytest.fixture
+def artifacts(searched):
+    return artifact_store(searched)
 
 
 @pytest.fixture

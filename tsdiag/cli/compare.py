@@ -21,10 +21,14 @@ def compare(
     without touching the test span.
     """
     from tsdiag.cli.progress import Progress
+    from tsdiag.diagnostics.leaks import leak
+    from tsdiag.report.study import suspicion
     from tsdiag.report.verdict import verdict_text
     from tsdiag.search.spec import StudySpec
+    from tsdiag.store.cases import audit_of
     from tsdiag.store.chosen import chosen_study
     from tsdiag.store.database import open_store
+    from tsdiag.store.studies import load_study
 
     open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
     store = open_store(storage)
@@ -33,4 +37,7 @@ def compare(
 
     with Progress() as progress:
         comparison = conclude(store, spec, workers=workers, device=device, show=progress)
+    reason = leak(audit_of(load_study(store, spec.name)))
+    if reason is not None:
+        typer.echo(suspicion(reason) + "\n", err=json)
     typer.echo(comparison.to_json() if json else verdict_text(comparison))

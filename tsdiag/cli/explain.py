@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,17 +54,26 @@ def explain(
 
         typer.echo(diagnosis_markdown(diagnosis), nl=False)
     else:
-        _print(diagnosis, trial, html)
+        _print(diagnosis, trial, html, _options(storage, study))
 
 
-def _print(diagnosis: Diagnosis, trial: str, html: Path | None) -> None:
+def _options(storage: str, study: str | None) -> str:
+    """Return what the next line needs to mean the same trial."""
+    from tsdiag.store.urls import redact
+
+    named = "" if study is None else f" --study {shlex.quote(study)}"
+    known = (DEFAULT_STORAGE, os.environ.get("TSDIAG_STORAGE"))
+    return named if storage in known else f"{named} --storage {shlex.quote(redact(storage))}"
+
+
+def _print(diagnosis: Diagnosis, trial: str, html: Path | None, options: str) -> None:
     from rich.console import Console
 
     from tsdiag.report.diagnosis import diagnosis_text
 
     lines = [f"tsdiag causes {diagnosis.top_cause}"] if diagnosis.top_cause else []
     if html is None:
-        lines.append(f"tsdiag explain {trial} --html trial-{trial}.html")
+        lines.append(f"tsdiag explain {trial} --html trial-{trial}.html{options}")
     Console(highlight=False).print(diagnosis_text(diagnosis, tuple(lines)), soft_wrap=True)
 
 

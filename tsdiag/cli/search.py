@@ -98,12 +98,17 @@ def _search(spec: StudySpec, storage: str, workers: int, device: str) -> None:
 
 
 def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: str) -> None:
+    from tsdiag.diagnostics.leaks import leak
     from tsdiag.report.leaderboard import leaderboard_text
-    from tsdiag.report.study import no_verdict, search_summary
+    from tsdiag.report.study import no_verdict, search_summary, suspicion
     from tsdiag.report.verdict import verdict_text
+    from tsdiag.store.cases import audit_of
+    from tsdiag.store.studies import load_study
 
     typer.echo(leaderboard_text(result.board, most=10))
     typer.echo("")
+    if (reason := leak(audit_of(load_study(store, spec.name)))) is not None:
+        typer.echo(suspicion(reason) + "\n")
     if result.comparison is not None:
         typer.echo(verdict_text(result.comparison))
     else:
@@ -124,7 +129,7 @@ def _next(result: SearchResult, option: str) -> str:
         return "run the same command again to go on"
     if result.pending:
         return f"tsdiag compare {result.study}{option}   ({result.pending} final runs are left)"
-    stalled = [row.trial for row in result.board.trials if row.cause and row.trial is not None]
-    if stalled:
-        return f"tsdiag explain {stalled[-1]}{option}   (why it stalled)"
+    unlearned = [row.trial for row in result.board.trials if row.cause and row.trial is not None]
+    if unlearned:
+        return f"tsdiag explain {unlearned[-1]}{option}   (why it did not learn)"
     return f"tsdiag dashboard{option}"

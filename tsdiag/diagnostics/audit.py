@@ -69,10 +69,13 @@ class Sentinel(Frozen):
 
 
 class Columns(Frozen):
-    """What is odd about the columns as read, over the train span."""
+    """What is odd about the columns, over the train span unless said otherwise."""
 
-    missing_share: float = Field(description="of cells read, before filling")
-    constant: tuple[str, ...] = ()
+    missing_share: float = Field(
+        description="of cells of train and validation, before filling; at most, where values "
+        "repeat by themselves, because which cells were filled is not kept"
+    )
+    constant: tuple[str, ...] = Field((), description="as a model gets them, in 32-bit floats")
     duplicates: tuple[tuple[str, str], ...] = ()
     sentinels: tuple[Sentinel, ...] = ()
     largest_scale_ratio: float = Field(
@@ -100,7 +103,10 @@ class TargetFacts(Frozen):
 
 
 class LagScan(Frozen):
-    """Ridge on few rows of all channels but the target, fitted to the target moved by some rows."""
+    """Ridge on few rows of all channels but the target, fitted to the target moved by some rows.
+
+    Moved by up to three rows to both sides, and by the horizon where a window reaches so far back.
+    """
 
     lags: tuple[int, ...] = Field(description="[rows] that the target was moved into the past")
     skills: tuple[float, ...] = Field(description="1 - loss / the moved target's variance")

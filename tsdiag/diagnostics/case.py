@@ -59,6 +59,14 @@ class Record:
         return round(share * int(self.setting("training.max_steps", 0)))
 
     @cached_property
+    def steps_done(self) -> int:
+        """Steps that were taken; a run that was stopped or is under way took fewer than planned."""
+        # What is measured at every step, so the last one tells.
+        each = self.signal("train_loss") or self.signal("learning_rate")
+        planned = int(self.setting("training.max_steps", 0))
+        return planned if each is None else int(each.steps[-1]) + 1
+
+    @cached_property
     def _curves(self) -> dict[tuple[str, str], Signal]:
         return {(s.name, s.where): s for s in self.trace.signals if len(s.steps)}
 
@@ -83,7 +91,8 @@ class Case:
     audit: DataAudit = field(default_factory=DataAudit)
     baseline: Record | None = None
     healthy: tuple[Record, ...] = ()  # learning runs of the same study and kind of model
-    failed: Mapping[str, str] = field(default_factory=dict)  # probes that failed, and why
+    # Signals that a probe could not, or was not asked to, measure, and why.
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     def setting(self, path: str, default: Any = None) -> Any:
         """Return the value at a configuration path."""

@@ -16,6 +16,8 @@ from tsdiag.diagnostics.findings import (
 )
 from tsdiag.diagnostics.rules import RULES
 from tsdiag.diagnostics.rules.rule import Plan, Rule
+from tsdiag.diagnostics.signals import AT_THE_END, DEAR
+from tsdiag.diagnostics.states import UNDER_WAY
 
 # In the other states there is nothing to explain, or nothing that a model could be blamed for.
 EXPLAINED: frozenset[State] = frozenset({"stalled", "diverged", "undecided"})
@@ -32,7 +34,13 @@ def diagnose(case: Case, study: str, trial: int | None) -> Diagnosis:
     """Return the state of a run, with its causes where it does not learn."""
     answers = {rule.cause: answer(rule, case) for rule in RULES}
     state = case.standing.state
-    found = [a for a in answers.values() if isinstance(a, Finding) and _is_due(a.cause, state)]
+    found = [
+        _fitting(a, case)
+        for a in answers.values()
+        if isinstance(a, Finding) and _is_due(a.cause, state)
+    ]
+    causes = {finding.cause for finding in found}
+    warned = warnings(Plan(case.record.config, case.facts)) if state in EXPLAINED else {}
     return Diagnosis(
         study=study,
         trial=trial,
@@ -40,6 +48,7 @@ def diagnose(case: Case, study: str, trial: int | None) -> Diagnosis:
         state_reason=case.standing.reason,
         scores=case.standing.scores,
         findings=tuple(ranked(found)),
+        warnings={cause: words for cause, words in warned.items() if cause not in causes},
         clear=tuple(cause for cause, a in answers.items() if isinstance(a, Clear)),
         not_measured=tuple(
             Unmeasured(cause=cause, why=a.why)
@@ -53,8 +62,12 @@ def answer(rule: Rule, case: Case) -> Answer:
     """Ask one rule, if all that it needs was measured."""
     for name, why in rule.needs.items():
         if not case.record.places(name):
-            return NotMeasured(why=why or _missing(name, case))
-    return rule.check(case)
+            return NotMeasured(why=_missing(name, case) or why or f"no {name} in this run")
+    try:
+        return rule.check(case)
+    except Exception as error:
+        # A defect in one rule, or a trace that nobody thought of, must not hide the other answers.
+        return NotMeasured(why=f"its rule failed: {type(error).__name__}: {error}"[:300])
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
@@ -88,8 +101,22 @@ def _is_due(cause: str, state: State) -> bool:
     return state in EXPLAINED or cause in NAMED.get(state, ())
 
 
+def _fitting(finding: Finding, case: Case) -> Finding:
+    """Leave out what would change nothing in this configuration."""
+    fit = [
+        remedy
+        for remedy in finding.remedies
+        if any(case.setting(path) != value for path, value in remedy.set.items())
+    ]
+    return finding.model_copy(update={"remedies": tuple(fit)})
+
+
 def _missing(name: str, case: Case) -> str:
-    if case.failed:
-        probes = ", ".join(f"{probe} ({why})" for probe, why in case.failed.items())
-        return f"no {name}: these probes failed: {probes}"
-    return f"no {name} in this run"
+    """Return why a signal is missing that this run could have, or ""."""
+    if name in case.unmeasured:
+        return f"no {name}: {case.unmeasured[name]}"
+    if name in AT_THE_END and case.record.trace.end_state in UNDER_WAY:
+        return f"no {name}: it is measured when a run has ended"
+    if name in DEAR and case.standing.state == "learning":
+        return f"no {name}: of a run that learns, what is dear is not measured"
+    return ""

@@ -105,6 +105,10 @@ class Diagnosis(Frozen):
     state_reason: str
     scores: RunScores
     findings: tuple[Finding, ...] = ()
+    warnings: dict[str, str] = Field(
+        default_factory=dict,
+        description="what in the configuration often hurts, by cause; not shown by measurement",
+    )
     repair: dict[str, Any] | None = None
     clear: tuple[str, ...] = ()
     not_measured: tuple[Unmeasured, ...] = ()

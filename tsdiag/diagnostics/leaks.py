@@ -65,8 +65,7 @@ def _foreseen(feature: FeatureSkill, rows: str) -> Leak:
         "floor leaves of the target: it seems to know its future, so a model that reads it proves "
         "nothing",
         Evidence(
-            signal="skill of one channel",
-            where=feature.channel,
+            signal=f'skill of "{feature.channel}" alone',
             observed=feature.skill,
             reference=FORESEES,
             unit="skill",

@@ -9,6 +9,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+# What costs as much as tens of steps, so it is asked only of a run that looks stalled. Both lists
+# are held to the probes by a test.
+DEAR = frozenset(
+    {
+        *("readout_skill", "readout_order", "readout_features", "bypass_skill"),
+        *("one_batch_loss_share", "one_batch_steps", "one_batch_rate"),
+        *("tolerated_rate", "best_rate", "rate_ratio"),
+    }
+)
+# Measured when a run has ended, so a run under way has none of them.
+AT_THE_END = DEAR | {
+    *("time_shuffle_effect", "time_shuffle_loss", "channel_shuffle_effect", "batch_influence"),
+    *("blind_time_share", "blind_channel_share", "gradient_age", "last_row_share"),
+    *("last_tenth_share", "top_channels_share", "batch_gradient_share", "input_gradient"),
+    *("readout_channel_rank", "readout_channel_effective_rank", "readout_token_rank"),
+    *("readout_token_effective_rank", "readout_token_share"),
+}
+
 
 @dataclass(frozen=True)
 class SignalName:

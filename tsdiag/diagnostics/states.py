@@ -8,7 +8,7 @@ reach), and the run's own best.
     attained = (naive - run) / (naive - reference)
 
     diverged          its losses are not finite, or rose above DIVERGED times both where they began
-                      and the naive one
+                      and the naive one, without having learned before
     baseline-suspect  the data audit found a leak, so the reference proves nothing
     nothing-to-learn  neither a learned floor, the baseline nor the run is better than naive, and
                       shuffling the targets in blocks costs the best cheap model nothing
@@ -50,6 +50,10 @@ NAIVE = ("train_mean", "last_value", "seasonal_naive")
 LEARNED = ("ridge", "nlinear")
 # Run states that went their whole way; the others say little about where they would have ended.
 WHOLE = ("completed", "early_stopped")
+STOPPED = ("pruned", "timed_out")
+UNDER_WAY = ("running", "interrupted")
+# Share of its steps before which a run under way is not called stalled: attention wakes late.
+HALF_WAY = 0.5
 # Run states that say nothing about the model.
 BROKEN = {"failed": "failed with an error", "infeasible": "does not fit into memory"}
 
@@ -92,14 +96,31 @@ def standing(
     baseline: Level | None,
     audit: DataAudit,
     name: str = "the baseline",
+    expected: bool = False,
 ) -> Standing:
     """Return the state of a run; ``baseline`` is None where there is none, or where this is it.
 
-    ``name`` is what the baseline is called in the reason.
+    ``name`` is what the baseline is called in the reason; ``expected`` says that there is to be
+    one, so that without it nobody can say that there is nothing to learn.
     """
+    found = _compared(outcome, floors, baseline, audit, name, expected)
+    # Best weights are kept, so a run that learned before it rose has not diverged for good.
+    if found.state not in ("learning", "baseline-suspect") and (why := _rose(outcome, floors)):
+        return Standing("diverged", why, found.scores)
+    return found
+
+
+def _compared(
+    outcome: Outcome,
+    floors: Mapping[str, Level],
+    baseline: Level | None,
+    audit: DataAudit,
+    name: str,
+    expected: bool,
+) -> Standing:
     scores = _scores(outcome, floors, baseline)
-    if (why := _divergence(outcome, floors)) is not None:
-        return Standing("diverged", why, scores)
+    if outcome.end_state == "diverged":
+        return Standing("diverged", outcome.reason or "its loss is not finite", scores)
     if outcome.end_state in BROKEN:
         words = outcome.reason or "no reason was stored"
         return Standing("undecided", f"it {BROKEN[outcome.end_state]}: {words}", scores)
@@ -115,7 +136,8 @@ def standing(
         return Standing("undecided", "nothing that learns was measured to compare with", scores)
     reach = _difference(naive[1], reference[1])
     if reach.low <= 0:
-        return _without_reach(outcome, naive, reference, audit, scores)
+        missing = name if expected and baseline is None else ""
+        return _without_reach(outcome, naive, reference, audit, scores, missing)
     attained = _ratio(naive[1], run, reference[1])
     scores = scores.model_copy(
         update={"attained": attained, "naive": naive[0], "best": reference[0]}
@@ -131,6 +153,7 @@ def _without_reach(
     reference: tuple[str, Level],
     audit: DataAudit,
     scores: RunScores,
+    missing: str,
 ) -> Standing:
     """Judge where neither a learned floor nor the baseline is better than doing nothing."""
     assert outcome.level is not None
@@ -142,6 +165,10 @@ def _without_reach(
     if gain.low > 0:
         return Standing(
             "learning", f"{nothing}, but this run is ({outcome.level.loss:.4g})", scores
+        )
+    if missing:
+        return Standing(
+            "undecided", f"{nothing}; there is no {missing} yet to compare with", scores
         )
     permutation = audit.permutation
     if permutation is None:
@@ -164,15 +191,21 @@ def _without_reach(
 
 def _judged(outcome: Outcome, attained: Interval, hope: float, told: str) -> tuple[State, str]:
     """Return state and reason; ``hope`` is what the rest of its steps would add at its pace."""
-    if attained.low > LEARNS:
-        return "learning", told
     limit = f"{100 * LEARNS:.0f} %"
+    if attained.low > LEARNS:
+        cut = f" (so far, at step {outcome.step} of {outcome.max_steps})"
+        under_way = cut if outcome.end_state in UNDER_WAY else ""
+        return "learning", f"{told}{under_way}; above {limit} is learning"
     if attained.high >= LEARNS:
         return "undecided", f"{told}; the interval holds the limit of {limit}"
+    cut = f"{outcome.end_state.replace('_', ' ')} at step {outcome.step} of {outcome.max_steps}"
+    if outcome.end_state in UNDER_WAY and outcome.step < HALF_WAY * outcome.max_steps:
+        return "undecided", f"{told}; it is {cut}, too early to tell"
     if outcome.end_state not in WHOLE and attained.value + hope >= LEARNS:
-        cut = f"{outcome.end_state.replace('_', ' ')} at step {outcome.step} of {outcome.max_steps}"
         return "undecided", f"{told}; {cut}, and at its pace it would have passed {limit}"
-    return "stalled", f"{told}; below {limit} is stalled{_by_heart(outcome.one_batch)}"
+    why = outcome.reason if outcome.reason and outcome.end_state in STOPPED else cut
+    ended = "" if outcome.end_state in WHOLE else f"; {why}"
+    return "stalled", f"{told}{ended}; below {limit} is stalled{_by_heart(outcome.one_batch)}"
 
 
 def _by_heart(one_batch: float | None) -> str:
@@ -184,9 +217,8 @@ def _by_heart(one_batch: float | None) -> str:
     return f". It cannot even learn one batch by heart ({100 * one_batch:.0f} % are left)"
 
 
-def _divergence(outcome: Outcome, floors: Mapping[str, Level]) -> str | None:
-    if outcome.end_state == "diverged":
-        return outcome.reason or "its loss is not finite"
+def _rose(outcome: Outcome, floors: Mapping[str, Level]) -> str | None:
+    """Return how far a loss rose, or None where it did not."""
     naive = _best(floors, NAIVE)
     if outcome.last_loss is None or outcome.first_loss is None or naive is None:
         return None

@@ -19,8 +19,7 @@ def distance(record: Record) -> float | None:
     ratio = record.signal("global_update_ratio")
     if ratio is None:
         return None
-    end = float(record.setting("training.max_steps", 0))
-    steps = [*ratio.steps.tolist(), max(end, float(ratio.steps[-1]) + 1)]
+    steps = [*ratio.steps.tolist(), max(float(record.steps_done), float(ratio.steps[-1]) + 1)]
     # A reading stands for the steps up to the next one.
     spans = [after - before for before, after in pairwise(steps)]
     return float(sum(v * n for v, n in zip(ratio.values.tolist(), spans, strict=True) if v == v))

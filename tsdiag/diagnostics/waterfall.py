@@ -80,7 +80,8 @@ def trust(record: Record) -> float:
     """Return what a score from skills is worth: 1, or half where the weights were held back."""
     ratio = last(record.signal("rate_ratio"))
     slow = (ratio is not None and ratio < CRAWLS) or crawls(record)
-    dropped = max(record.setting(path, 0.0) for path in ("model.dropout", "model.head_dropout"))
+    paths = ["model.dropout"] + ["model.head_dropout"] * bool(record.setting("model.head_units"))
+    dropped = max(record.setting(path, 0.0) for path in paths)
     return HALF if slow or dropped >= DROPS or record.setting("optimizer.frozen") else 1.0
 
 

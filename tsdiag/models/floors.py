@@ -86,7 +86,10 @@ def _seasonal_naive(dataset: Dataset) -> tuple[Predict, str]:
 
 
 def _ridge(dataset: Dataset) -> tuple[Predict, str]:
-    floor = fit_ridge(dataset.train, dataset.validation)
+    try:
+        floor = fit_ridge(dataset.train, dataset.validation)
+    except ValueError as error:  # such as inputs in the billions, left unscaled
+        raise _NotMeasuredError(str(error)) from error
     return floor.predict, floor.detail
 
 

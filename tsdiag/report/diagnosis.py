@@ -18,6 +18,8 @@ SHOWN = 3
 # Numbers and reasons a line has room for.
 MOST_EVIDENCE = 3
 MOST_REASONS = 2
+NO_REMEDY = "no configuration path repairs it; the cause's page says what to do"
+LEARNS = "A run that learns gets no findings: what it lacks to the best is for the search to find."
 COLOURS = {
     "learning": "green",
     "stalled": "red",
@@ -35,7 +37,7 @@ def diagnosis_text(diagnosis: Diagnosis, next_lines: tuple[str, ...] = ()) -> Te
     text = Text()
     text.append(f"{_who(diagnosis)}: ")
     text.append(diagnosis.state, style=f"bold {COLOURS[diagnosis.state]}")
-    text.append(f"\n{paragraph(_sentence(diagnosis.state_reason))}\n")
+    text.append(f"\n{paragraph(_sentence(plain(diagnosis.state_reason)))}\n")
     if scores := _scores(diagnosis.scores):
         text.append(f"{paragraph(scores)}\n")
     for place, finding in enumerate(diagnosis.findings[:SHOWN], start=1):
@@ -43,9 +45,14 @@ def diagnosis_text(diagnosis: Diagnosis, next_lines: tuple[str, ...] = ()) -> Te
         text.append(finding.cause, style="bold")
         text.append(f"  (score {finding.score:.2f}{_symptom(finding)})\n")
         text.append("\n".join(_lines(finding)) + "\n")
+    if diagnosis.state == "learning":
+        text.append(f"\n{paragraph(LEARNS)}\n")
     if rest := diagnosis.findings[SHOWN:]:
         named = listing([f"{finding.cause} ({finding.score:.2f})" for finding in rest])
         text.append(f"\n{paragraph(f'Further: {named}')}\n")
+    if diagnosis.warnings:
+        named = f"By its settings alone, not by measurement: {listing(list(diagnosis.warnings))}."
+        text.append(f"\n{paragraph(named)}\n")
     text.append(f"\n{_silent(diagnosis)}")
     for line in next_lines:
         text.append(f"\nNext: {line}" if line is next_lines[0] else f"\n      {line}")
@@ -89,8 +96,8 @@ def _lines(finding: Finding) -> Iterator[str]:
     yield paragraph(_sentence(plain(finding.summary)), "   ")
     shown = "; ".join(_shown(item) for item in finding.evidence[:MOST_EVIDENCE])
     yield paragraph(plain(shown), "   ")
-    if finding.remedies:
-        yield paragraph(plain(_told(finding.remedies[0])), "   ")
+    told = _told(finding.remedies[0]) if finding.remedies else NO_REMEDY
+    yield paragraph(plain(told), "   ")
 
 
 def _told(remedy: Remedy) -> str:
@@ -124,6 +131,9 @@ def _scores(scores: RunScores) -> str:
 
 def _silent(diagnosis: Diagnosis) -> str:
     """Name how many causes were clear, and some of those about which nothing is known."""
+    if diagnosis.state == "learning":
+        unknown = plural(len(diagnosis.not_measured), "cause")
+        return f"Clear: {plural(len(diagnosis.clear), 'cause')}. Not measured: {unknown}."
     reasons: dict[str, list[str]] = {}
     for item in diagnosis.not_measured:
         reasons.setdefault(item.why, []).append(item.cause)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _CHOSEN = ("model.", "optimizer.", "training.")
 # A model of these ended in a state that no one wants to go on from, however good it once was.
 BROKEN = frozenset({"diverged", "failed", "infeasible"})
-_CAUSE_WIDTH = 27  # of the longest id, attention-never-specializes
 
 
 class LeaderboardRow(Frozen):
@@ -139,7 +138,7 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
     """Return the leaderboard for a terminal; at most ``most`` trials, 0 for all of them."""
     shown = board.trials[:most] if most else board.trials
     with_causes = any(row.cause for row in shown)
-    last = _cause_cells if with_causes else _cost_cells
+    last = (lambda row: [_left(row.cause or "", shown)]) if with_causes else _cost_cells
     lines = [(_rank(row), [*_trial_cells(row), *last(row)]) for row in shown]
     if board.baseline:
         cells = ["LSTM", *_trial_cells(board.baseline)[1:], *last(board.baseline)]
@@ -150,7 +149,7 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
         cells = [name.replace("_", " "), "floor", number(loss, 4), _skill(gained), ""]
         lines.append(((False, loss, -1), [*cells, *([""] if with_causes else [""] * 3)]))
     header = ["trial", "state", "val. loss", "skill", "vs LSTM"]
-    header += [f"{'top cause':<{_CAUSE_WIDTH}}"] if with_causes else ["steps", "params", "time"]
+    header += [_left("top cause", shown)] if with_causes else ["steps", "params", "time"]
     ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     left_out = len(board.trials) - len(shown)
     more = f"\n... and {left_out} more: tsdiag trials" if left_out else ""
@@ -204,9 +203,10 @@ def _cost_cells(row: LeaderboardRow) -> list[str]:
     return [steps, size(row.parameters), clock(row.seconds)]
 
 
-def _cause_cells(row: LeaderboardRow) -> list[str]:
-    # Padded, since columns behind the second are set to the right.
-    return [f"{row.cause or '':<{_CAUSE_WIDTH}}"]
+def _left(words: str, rows: Sequence[LeaderboardRow]) -> str:
+    """Pad a cell of the last column, since columns behind the second are set to the right."""
+    width = max(len(name) for name in ["top cause", *(row.cause or "" for row in rows)])
+    return f"{words:<{width}}"
 
 
 def _skill(skill: float | None) -> str:

@@ -25,6 +25,8 @@ STATES = {
     "interrupted": "interrupted",
     "running": "running",
 }
+# States of a diagnosis in which nothing was learned; of suspect data nobody can say.
+UNLEARNED = ("stalled", "diverged", "nothing-to-learn")
 ENDED = frozenset(STATES) - {"interrupted", "running"}
 WHOLE = ("completed", "early_stopped")
 
@@ -61,9 +63,16 @@ def no_verdict(runs: Sequence[RunRow]) -> str:
     return "No verdict yet: the final runs are not done."
 
 
+def suspicion(reason: str) -> str:
+    """Return the warning that stands before a verdict on data with a leak."""
+    return paragraph(
+        f"Careful, the data are suspect: {plain(reason)}. No verdict on them proves anything."
+    )
+
+
 def _stalls(board: Leaderboard) -> str:
     """Sum up why trials did not learn, most frequent cause first."""
-    stuck = [row for row in board.trials if row.diagnosis not in (None, "learning", "undecided")]
+    stuck = [row for row in board.trials if row.diagnosis in UNLEARNED]
     if not stuck:
         return ""
     counts = Counter(row.cause or f"{row.diagnosis}, no cause found" for row in stuck)

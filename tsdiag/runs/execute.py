@@ -16,7 +16,7 @@ from torch import nn
 from tsdiag.config import RunConfig, as_written_now
 from tsdiag.data.dataset import Dataset
 from tsdiag.data.windows import Windows
-from tsdiag.diagnostics.probes import AT_END, LIVE, STATES
+from tsdiag.diagnostics.probes import AT_END, LIVE, STATES, unmeasured
 from tsdiag.diagnostics.probes.probe import Probe
 from tsdiag.diagnostics.probes.watcher import Note, Watcher
 from tsdiag.diagnostics.signals import SignalName, Trace
@@ -27,6 +27,7 @@ from tsdiag.runs.environment import describe
 from tsdiag.runs.examination import examine
 from tsdiag.runs.recorder import Recorder
 from tsdiag.runs.weights import pack_trained, shapes_of
+from tsdiag.store.cases import UNMEASURED
 from tsdiag.store.curves import append_curves, load_trace, merge_curves
 from tsdiag.store.database import Store
 from tsdiag.store.runs import RunRow, create_run, get_run, update_run
@@ -298,7 +299,10 @@ class Execution:
 
     def _unmeasured(self) -> dict[str, Any]:
         """Return which probes failed: what could not be measured must never look like health."""
-        return {"failed_probes": dict(self._failures)} if self._failures else {}
+        if not self._failures:
+            return {}
+        failed = {name: f"failed at {why}" for name, why in self._failures.items()}
+        return {"failed_probes": dict(self._failures), UNMEASURED: unmeasured(failed)}
 
     def _flush(self) -> None:
         append_curves(self.store, self.id, self._recorder.take())

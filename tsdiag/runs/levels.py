@@ -16,7 +16,10 @@ def block_losses(windows: Windows, predictions: Tensor) -> list[float]:
     """
     truth = windows.targets_at(torch.arange(len(windows), device=windows.ends.device)).cpu()
     errors = (predictions.cpu().double() - truth).square().flatten(1).mean(dim=1).numpy()
-    # Windows that share a target row, counted among those that were kept.
+    return [float(f"{block:.7g}") for block in even_blocks(errors, overlap_of(windows))]
+
+
+def overlap_of(windows: Windows) -> int:
+    """Return how many neighbouring windows, of those that were kept, share a target row."""
     spacing = max(1.0, float(windows.ends.diff().double().mean())) if len(windows) > 1 else 1.0
-    overlap = -(-windows.prediction_length // round(spacing))
-    return [float(f"{block:.7g}") for block in even_blocks(errors, overlap)]
+    return -(-windows.prediction_length // round(spacing))

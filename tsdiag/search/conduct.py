@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from tsdiag.runs.environment import choose_device
 from tsdiag.search.crew import Crew
 from tsdiag.search.explaining import refresh
 from tsdiag.search.interruption import Interruption
+from tsdiag.search.mirror import renew_notes
 from tsdiag.search.registration import register
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
@@ -132,7 +134,7 @@ def conduct(
             time.sleep(_POLL)
         interrupted = bool(interruption)
     if not finals_only:
-        refresh(store, spec.name)
+        _refresh(store, spec, dataset, chosen, interrupted)
     rows, floors = _state(store, spec)
     show(Snapshot(spec, rows, floors, started, deadline, count))
     comparison = None if interrupted else judge_study(store, spec, dataset)
@@ -186,6 +188,18 @@ def conclude(
             "again to go on"
         )
     return result.comparison
+
+
+def _refresh(
+    store: Store, spec: StudySpec, dataset: Dataset, device: torch.device, interrupted: bool
+) -> None:
+    """Explain again what ended too early to be compared; its note in the dashboard follows."""
+    artifacts = artifact_store(store)
+    try:
+        again = refresh(store, artifacts, dataset, spec.name, device, lambda: interrupted)
+        renew_notes(open_storage(store), spec, again)
+    except Exception as error:  # a missing explanation is no reason to lose a verdict
+        sys.stderr.write(f"trials were not explained again: {type(error).__name__}: {error}\n")
 
 
 def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:

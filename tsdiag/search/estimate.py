@@ -130,7 +130,7 @@ def _warnings(spec: StudySpec, dataset: Dataset) -> str:
     """
     shapes = shapes_of(dataset)
     facts = Facts(shapes.context_length, shapes.channels, shapes.outputs, len(dataset.train))
-    named = {"the default": default_config(spec)} if not spec.enqueue else {}
+    named = {"the default": default_config(spec), "the baseline": baseline_config(spec)}
     named |= {f"enqueued {n}": default_config(spec, p) for n, p in enumerate(spec.enqueue)}
     lines = [
         paragraph(f"{name}: {words} ({cause})", "  ")

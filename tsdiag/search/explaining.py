@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import torch
@@ -12,26 +13,27 @@ from tsdiag.data.dataset import Dataset
 from tsdiag.diagnostics.case import Case
 from tsdiag.diagnostics.diagnose import EXPLAINED, diagnose
 from tsdiag.diagnostics.findings import Diagnosis
-from tsdiag.diagnostics.probes import AT_END, ON_DEMAND
+from tsdiag.diagnostics.probes import AT_END, ON_DEMAND, unmeasured
 from tsdiag.diagnostics.probes.overfit import MOST_STEPS, OVERFIT, WINDOWS
 from tsdiag.runs.artifacts import ArtifactStore
 from tsdiag.runs.examination import examine_run
-from tsdiag.store.cases import load_case
+from tsdiag.store.cases import AUDITED, UNMEASURED, load_case
 from tsdiag.store.database import Store
 from tsdiag.store.findings import save_diagnosis, told_of
 from tsdiag.store.runs import RunRow, find_runs, get_run, newest, update_run
+from tsdiag.store.studies import load_study
 
 # Runs that trained at least a little, so that there is something to look at.
 _TRAINED = ("completed", "early_stopped", "timed_out", "pruned", "diverged")
-# Learning a batch by heart may take this much of what the run itself took, in windows trained on.
-# It seldom takes all of its steps: most models that can, do so in a tenth of them.
-OVERFIT_SHARE = 0.5
+# Learning a batch by heart may take as much as the run itself did, in windows trained on. So only
+# short runs can be doubled: of a longer one it is a smaller part, and most models need few steps.
+OVERFIT_SHARE = 1.0
 
 Stopped = Callable[[], bool]
 
 
-class _CutShortError(Exception):
-    """A probe was left because its worker was asked to stop."""
+class _CutShort(BaseException):
+    """A worker was asked to stop; no Exception, since those are taken for a probe's own fault."""
 
 
 def explain_run(
@@ -75,26 +77,33 @@ def measure_further(
 
     def pause() -> None:
         if stopped():
-            raise _CutShortError("the search was stopped")
+            raise _CutShort
 
     failed: dict[str, str] = {}
     unasked: dict[str, str] = {}
     for probe in probes:
-        if stopped():
-            unasked[probe.name] = "the search was stopped before it"
-        elif probe is OVERFIT and (why := _too_dear(row)) is not None:
+        if probe is OVERFIT and (why := _too_dear(row)) is not None:
             unasked[probe.name] = why
-        else:
-            try:
-                failed |= examine_run(store, artifacts, dataset, row.id, device, [probe], pause)
-            except _CutShortError as error:
-                unasked[probe.name] = str(error)
-    known = get_run(store, row.id).metrics
-    changes: dict[str, Mapping[str, Any]] = {"unasked_probes": unasked} if unasked else {}
+            continue
+        try:
+            pause()
+            failed |= examine_run(store, artifacts, dataset, row.id, device, [probe], pause)
+        except _CutShort:
+            unasked[probe.name] = "the search was stopped before it"
+    _remark(store, row.id, failed, unasked)
+
+
+def _remark(store: Store, run: str, failed: dict[str, str], unasked: dict[str, str]) -> None:
+    """Store what was not measured: what is missing must never look like health."""
+    if not failed and not unasked:
+        return
+    metrics = get_run(store, run).metrics
+    whys = {name: f"failed at {why}" for name, why in failed.items()}
+    whys |= {name: f"was not asked: {why}" for name, why in unasked.items()}
+    changes: dict[str, Any] = {UNMEASURED: metrics.get(UNMEASURED, {}) | unmeasured(whys)}
     if failed:
-        changes["failed_probes"] = known.get("failed_probes", {}) | failed
-    if changes:
-        update_run(store, row.id, metrics={**known, **changes})
+        changes["failed_probes"] = metrics.get("failed_probes", {}) | failed
+    update_run(store, run, metrics={**metrics, **changes})
 
 
 def _too_dear(row: RunRow) -> str | None:
@@ -102,18 +111,31 @@ def _too_dear(row: RunRow) -> str | None:
     wanted = MOST_STEPS * WINDOWS
     if wanted <= OVERFIT_SHARE * trained:
         return None
-    return (
-        f"it could take {wanted:,} windows, more than half of the {trained:,} that the run itself "
-        "trained on"
-    )
+    return f"it could take {wanted:,} windows, more than the {trained:,} that the run trained on"
 
 
-def refresh(store: Store, study: str) -> None:
-    """Ask the rules again about trials that ended before the baseline or the floors were there."""
+def refresh(
+    store: Store,
+    artifacts: ArtifactStore,
+    dataset: Dataset,
+    study: str,
+    device: torch.device,
+    stopped: Stopped,
+) -> list[tuple[RunRow, Diagnosis]]:
+    """Explain again what ended before the baseline, the floors or the audit were there.
+
+    Returns what was explained, for whoever shows it.
+    """
     told = told_of(store, study)
-    baselines = find_runs(store, study, role="baseline")
-    ready = max((row.finished for row in baselines if row.finished), default=None)
-    for row in newest(find_runs(store, study, role="trial")):
-        early = row.finished is not None and (ready is None or row.finished <= ready)
-        if row.id in told and early:
-            explain_case(store, load_case(store, row), row)
+    rows = newest(find_runs(store, study, role="trial") + find_runs(store, study, role="baseline"))
+    ready = [row.finished for row in rows if row.role == "baseline" and row.finished]
+    audited = load_study(store, study).attributes.get(AUDITED)
+    ready += [datetime.fromisoformat(audited)] if audited else []
+    early = [row for row in rows if row.id in told and told[row.id].written <= max(ready)]
+    again = []
+    for row in early:
+        if stopped():
+            break
+        _, diagnosis = explain_run(store, artifacts, dataset, row, device, stopped)
+        again.append((row, diagnosis))
+    return again

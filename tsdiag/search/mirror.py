@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -15,7 +16,9 @@ from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.plots import figures
 from tsdiag.plots.svg import svg
 from tsdiag.report.diagnosis import diagnosis_markdown
+from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import AtomicFolder
+from tsdiag.store.runs import RunRow
 
 # User attributes of a trial, which the dashboard shows as columns.
 STATE = "tsdiag:state"
@@ -29,9 +32,7 @@ def mirror(trial: optuna.Trial, case: Case, diagnosis: Diagnosis, artifacts: Ato
     """
     trial.set_user_attr(STATE, diagnosis.state)
     trial.set_user_attr(CAUSE, diagnosis.top_cause or "")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        save_note(trial, diagnosis_markdown(diagnosis))
+    _note(trial, diagnosis)
     with tempfile.TemporaryDirectory() as folder:
         for name, figure in figures(case).items():
             file = Path(folder) / f"{name}.svg"
@@ -42,3 +43,30 @@ def mirror(trial: optuna.Trial, case: Case, diagnosis: Diagnosis, artifacts: Ato
                 study_or_trial=trial,
                 mimetype="image/svg+xml",
             )
+
+
+def renew_notes(
+    storage: optuna.storages.BaseStorage,
+    spec: StudySpec,
+    explained: Sequence[tuple[RunRow, Diagnosis]],
+) -> None:
+    """Write the notes of trials that were told before they could be compared.
+
+    A note lies in the study's attributes, so it can be written when the trial is finished.
+    """
+    names = {"trial": spec.name, "baseline": spec.baseline_name}
+    for role, name in names.items():
+        some = [(row.trial, found) for row, found in explained if row.role == role]
+        if not some:
+            continue
+        study = optuna.load_study(study_name=name, storage=storage)
+        trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+        for number, diagnosis in some:
+            if number in trials:
+                _note(optuna.Trial(study, trials[number]._trial_id), diagnosis)
+
+
+def _note(trial: optuna.Trial, diagnosis: Diagnosis) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        save_note(trial, diagnosis_markdown(diagnosis))

@@ -20,7 +20,7 @@ MAX_STEPS = "tsdiag:max_steps"
 
 
 @dataclass(frozen=True)
-class Standing:
+class Judgement:
     """A trial among its peers at a step, smaller being better."""
 
     best: float
@@ -86,16 +86,16 @@ class WarmupAwarePruner(BasePruner):
 
     def prune(self, study: optuna.study.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should stop at its latest report."""
-        standing = self._standing(study, trial)
+        standing = self._judgement(study, trial)
         return standing is not None and standing.is_hopeless
 
     def reason(self, study: optuna.study.Study, trial: FrozenTrial) -> str:
         """Return why the trial should stop at its latest report, "" where it should not."""
-        standing = self._standing(study, trial)
+        standing = self._judgement(study, trial)
         hopeless = standing is not None and standing.is_hopeless
         return standing.words(_sign(study)) if standing and hopeless else ""
 
-    def _standing(self, study: optuna.study.Study, trial: FrozenTrial) -> Standing | None:
+    def _judgement(self, study: optuna.study.Study, trial: FrozenTrial) -> Judgement | None:
         """Return what the trial is judged by, or None where it is too early to judge."""
         step = trial.last_step
         if step is None or step < self._first_judgement(trial):
@@ -105,7 +105,7 @@ class WarmupAwarePruner(BasePruner):
         if len(peers) < self._n_startup_trials:
             return None
         best, projected = _best(trial, step, sign), self._projected(trial, step, sign)
-        return Standing(best, projected, peers, self._protected)
+        return Judgement(best, projected, peers, self._protected)
 
     def _first_judgement(self, trial: FrozenTrial) -> float:
         warmup = trial.user_attrs.get(WARMUP_STEPS, 0)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -42,7 +43,7 @@ from tsdiag.search.space import (
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.watch import FinalWatch, Watch
-from tsdiag.store.cases import AUDIT, BLOCKS
+from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
@@ -129,7 +130,9 @@ class Worker:
 
     def _next_floors(self) -> Task | None:
         key = f"{self.spec.name}/floors"
-        if load_study(self._store, self.spec.name).floors is not None:
+        study = load_study(self._store, self.spec.name)
+        # The audit comes last: a worker that died in between left the rest to the next one.
+        if study.floors is not None and AUDIT in study.attributes:
             return None
         mine = claim(self._store, key, owner(), _FLOORS_LEASE)
         return (lambda: self._measure_floors(key)) if mine else None
@@ -155,6 +158,7 @@ class Worker:
             self.spec.search.seed,
             pause=lambda: renew(self._store, key, owner(), _FLOORS_LEASE),
         )
+        set_attribute(self._store, name, AUDITED, datetime.now(UTC).isoformat())
         set_attribute(self._store, name, AUDIT, found.model_dump(mode="json"))
         release(self._store, key, owner())
 

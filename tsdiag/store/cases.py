@@ -23,8 +23,9 @@ from tsdiag.store.studies import StudyRow, load_study
 
 # Healthy runs that limits are calibrated on: the best few say what health looks like here.
 SIBLINGS = 5
-AUDIT = "audit"  # key of a study's attributes
+AUDIT, AUDITED = "audit", "audited"  # keys of a study's attributes: what was found, and when
 BLOCKS = "validation_blocks"  # key of a run's metrics, and of a floor
+UNMEASURED = "unmeasured"  # key of a run's metrics: signals, and why there are none
 
 
 def load_case(store: Store, row: RunRow) -> Case:
@@ -46,7 +47,7 @@ def load_case(store: Store, row: RunRow) -> Case:
         audit=audit_of(study),
         baseline=_record(store, baseline) if baseline and baseline.id != row.id else None,
         healthy=tuple(_record(store, get_run(store, run)) for run in siblings),
-        failed=row.metrics.get("unasked_probes", {}) | row.metrics.get("failed_probes", {}),
+        unmeasured=row.metrics.get(UNMEASURED, {}),
     )
 
 
@@ -59,6 +60,7 @@ def standing_of(study: StudyRow, row: RunRow, baseline: RunRow | None, trace: Tr
         _level(baseline) if own and baseline else None,
         audit_of(study),
         "lstm" if baseline is None else _kind(baseline),
+        expected=row.role != "baseline",
     )
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import delete, select
 
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.store.database import Store
-from tsdiag.store.runs import RunRow
-from tsdiag.store.schema import FINDINGS
+from tsdiag.store.runs import WHOLE, RunRow
+from tsdiag.store.schema import FINDINGS, RUNS
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Told:
     run: str
     state: str
     cause: str | None
+    written: datetime
 
 
 def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -> None:
@@ -50,16 +51,21 @@ def stored_diagnosis(store: Store, run: str) -> Diagnosis | None:
 
 def told_of(store: Store, study: str) -> dict[str, Told]:
     """Return the state and top cause of every run of a study that has been diagnosed, by run."""
-    columns = (FINDINGS.c.run, FINDINGS.c.state, FINDINGS.c.cause)
+    columns = (FINDINGS.c.run, FINDINGS.c.state, FINDINGS.c.cause, FINDINGS.c.written)
     with store.read() as connection:
         rows = connection.execute(select(*columns).where(FINDINGS.c.study == study)).all()
     return {row.run: Told(*row) for row in rows}
 
 
 def healthy_runs(store: Store, study: str, kind: str, most: int, but: str) -> list[str]:
-    """Return the learning runs of a study with the lowest losses, of one kind of model."""
+    """Return the learning runs of a study with the lowest losses, of one kind of model.
+
+    Only those that went their whole way: another worker may have taken over what was cut.
+    """
     query = (
         select(FINDINGS.c.run)
+        .join(RUNS, RUNS.c.id == FINDINGS.c.run)
+        .where(RUNS.c.state.in_(WHOLE))
         .where(FINDINGS.c.study == study, FINDINGS.c.kind == kind, FINDINGS.c.state == "learning")
         .where(FINDINGS.c.run != but)
         .order_by(FINDINGS.c.validation_loss)

@@ -13,6 +13,7 @@ import pytest
 
 from tsdiag.diagnostics.probes import AT_END, LIVE, ON_DEMAND, PROBES, STATES
 from tsdiag.diagnostics.probes.probe import Sample, Specimen, Update, View
+from tsdiag.diagnostics.signals import AT_THE_END, DEAR
 from tsdiag.training.evaluation import Evaluation
 from tsdiag.training.observer import Moment
 
@@ -57,6 +58,12 @@ def test_the_document_says_what_the_probes_declare():
     if UPDATE:
         DOCUMENT.write_text(document(), encoding="utf-8")
     assert DOCUMENT.read_text(encoding="utf-8") == document()
+
+
+def test_what_is_measured_at_the_end_is_known_without_torch():
+    at_end = {signal.name for probe in (*AT_END, *ON_DEMAND) for signal in probe.signals}
+    assert at_end == AT_THE_END
+    assert {signal.name for probe in ON_DEMAND for signal in probe.signals} == DEAR
 
 
 def test_names_are_unique_and_everything_is_said():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tsdiag.config import DataConfig, RunConfig
@@ -95,6 +97,12 @@ def case(edits=None, audit=AUDIT, attained=True, healthy=(), **signals):
         audit=audit,
         healthy=healthy,
     )
+
+
+def foreign(**signals):
+    """Return the case of a model that tsdiag did not build: its configuration is unknown."""
+    given = case(**signals)
+    return replace(given, record=Record({}, given.record.trace))
 
 
 def audited(part, **changes):

@@ -23,7 +23,7 @@ from tsdiag.diagnostics.rules.unscaled_inputs import RULE as UNSCALED_INPUTS
 from tsdiag.diagnostics.rules.unscaled_target import RULE as UNSCALED_TARGET
 
 sys.path.insert(0, str(Path(__file__).parent))
-from data_cases import audited, case, edits_fit, without
+from data_cases import audited, case, edits_fit, foreign, without
 
 RULES = (
     UNSCALED_INPUTS,
@@ -40,7 +40,8 @@ RULES = (
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.cause)
 def test_healthy_data_are_clear(rule):
-    assert answer(rule, case()) == Clear()
+    given = foreign() if rule is BOUNDED_OUTPUT else case()
+    assert answer(rule, given) == Clear()
 
 
 @pytest.mark.parametrize(
@@ -245,3 +246,10 @@ def test_one_marked_column_of_many_that_tells_little_hurts_nothing():
     many = Facts(context_length=48, channels=33)
     other = Case(found.record, many, found.standing, found.audit)
     assert answer(CORRUPT_INPUTS, other) == Clear()
+
+
+def test_an_embargo_that_is_there_already_is_not_offered():
+    audit = audited("leaks", purged_skill=0.1, purged_error=0.02)
+    assert answer(LEAKING_BASELINE, case(audit=audit)).remedies
+    held = {"data.embargo": 60}
+    assert answer(LEAKING_BASELINE, case(held, audit)).remedies == ()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tsdiag.diagnostics.diagnose import answer
-from tsdiag.diagnostics.findings import Clear
+from tsdiag.diagnostics.findings import Clear, NotMeasured
 from tsdiag.diagnostics.rules.bounded_output import RULE as BOUNDED_OUTPUT
 from tsdiag.diagnostics.rules.distribution_shift import RULE as DISTRIBUTION_SHIFT
 from tsdiag.diagnostics.rules.rule import Plan
@@ -17,7 +17,7 @@ from tsdiag.diagnostics.rules.unscaled_inputs import RULE as UNSCALED_INPUTS
 from tsdiag.diagnostics.rules.unscaled_target import RULE as UNSCALED_TARGET
 
 sys.path.insert(0, str(Path(__file__).parent))
-from data_cases import CONFIG, FACTS, audited, case, edits_fit, record
+from data_cases import CONFIG, FACTS, audited, case, edits_fit, foreign, record
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize("bound", sorted(BOUNDS))
 def test_bounded_output(bound):
-    found = answer(BOUNDED_OUTPUT, case(**BOUNDS[bound]))
+    found = answer(BOUNDED_OUTPUT, foreign(**BOUNDS[bound]))
     assert found.score > 0.75
     assert found.evidence[0].observed > 0.25
     assert found.evidence[0].reference == 0.15
@@ -191,4 +191,11 @@ def test_bounded_outputs_are_what_these_numbers_say():
     ],
 )
 def test_what_only_looks_bounded(signals):
-    assert answer(BOUNDED_OUTPUT, case(**signals)) == Clear()
+    assert answer(BOUNDED_OUTPUT, foreign(**signals)) == Clear()
+
+
+@pytest.mark.parametrize("bound", sorted(BOUNDS))
+def test_a_linear_last_layer_bounds_nothing_whatever_its_numbers(bound):
+    found = answer(BOUNDED_OUTPUT, case(**BOUNDS[bound]))
+    assert isinstance(found, NotMeasured)
+    assert "linear" in found.why

@@ -15,6 +15,7 @@ from tsdiag.diagnostics.rules.attention_entropy_collapse import RULE as ENTROPY_
 from tsdiag.diagnostics.rules.attention_never_specializes import RULE as NEVER_SPECIALIZES
 from tsdiag.diagnostics.rules.dead_activations import RULE as DEAD_ACTIVATIONS
 from tsdiag.diagnostics.rules.exploding_gradients import RULE as EXPLODING
+from tsdiag.diagnostics.rules.learning_rate_too_high import RULE as TOO_HIGH
 from tsdiag.diagnostics.rules.rank_collapse import RULE as RANK_COLLAPSE
 from tsdiag.diagnostics.rules.redundant_heads import RULE as REDUNDANT_HEADS
 from tsdiag.diagnostics.rules.rule import Plan
@@ -263,8 +264,44 @@ def test_gates_that_were_drawn_pinned_ask_for_other_weights():
 def test_gates_that_were_driven_out_ask_for_a_lower_rate():
     fast = LSTM.edit("optimizer.lr", 0.3)
     result = found(SATURATED_GATES, case(gates(0.0, 0.9, 0.99, 0.99, 0.99), config=fast))
-    assert result.score == 1.0
+    assert result.score == 0.5
     assert [edit.get("optimizer.lr") for edit in applied(result, fast)] == [0.03]
+
+
+def test_gates_that_a_rate_drove_out_rank_below_it():
+    pinned = gates(0.0, 0.9, 0.99, 0.99, 0.99)
+    steps = curve("global_update_ratio", "", 0.01, 0.2, 0.1, 0.1, 0.01)
+    given = case(pinned, steps, curve("fixed_batch_loss", "", 1, 9, 2, 2, 2), config=LSTM)
+    assert_explained(found(SATURATED_GATES, given), TOO_HIGH, given)
+
+
+def test_weights_below_the_usual_scale_are_not_raised_to_free_gates():
+    small = LSTM.edit("model.init_scale", 0.5)
+    result = found(SATURATED_GATES, case(gates(0.7, 0.7, 0.7), config=small))
+    assert result.remedies == ()
+
+
+def remedied(result, path):
+    return [remedy.set[path] for remedy in result.remedies if path in remedy.set]
+
+
+def test_a_faint_skip_is_not_strengthened_and_few_blocks_not_cut():
+    two = case(*blocks(1e-5, 1.0), model__norm="post", model__residual_scale=0.1)
+    result = found(VANISHING, two)
+    assert [remedy.set for remedy in result.remedies] == [{"model.norm": "pre"}]
+    signals = attention(entropy=1.0, cosine=0.9995, layers=3)
+    given = case(*signals, model__norm="post", model__residual_scale=0.1)
+    result = found(RANK_COLLAPSE, given)
+    assert [remedy.set for remedy in result.remedies] == [{"model.norm": "pre"}]
+
+
+@pytest.mark.parametrize(("clip", "offered"), [(0.0, [1.0]), (10.0, [1.0]), (0.1, []), (1.0, [])])
+def test_a_clip_is_turned_on_or_lowered_and_never_raised(clip, offered):
+    calm = curve("gradient_norm", "", *[1.0] * 5)
+    given = case(calm, *blocks(500.0, 1.0), optimizer__clip_norm=clip, model__residual_scale=0.5)
+    result = found(EXPLODING, given)
+    assert remedied(result, "optimizer.clip_norm") == offered
+    assert remedied(result, "model.residual_scale") == []
 
 
 def test_gates_that_move_are_clear():

@@ -53,6 +53,21 @@ def test_heads_of_a_projection_share_its_width():
     assert wide == [{"model.d_model": 64, "model.head_dim": 10, "model.embedding": "linear"}]
 
 
+def test_a_wide_stream_is_never_narrowed():
+    wide = {"model__d_model": 128, "model__n_heads": 8, "model__head_dim": 128}
+    given = case(*attention(entropy=1.0, ratio=0.01), **wide)
+    edits = [r.set for r in found(NEVER_SPECIALIZES, given).remedies if "model.d_model" in r.set]
+    assert edits == [{"model.d_model": 128, "model.head_dim": 16}]
+
+
+def test_scores_are_not_scaled_the_wrong_way():
+    loud, faint = ({"model__attention_scale": scale} for scale in (4.0, 1e-3))
+    uniform = found(NEVER_SPECIALIZES, case(*attention(entropy=1.0, ratio=0.01), **loud))
+    assert {"model.attention_scale": None} not in [r.set for r in uniform.remedies]
+    sharp = found(ENTROPY_COLLAPSE, case(*attention(**GROWN), **faint))
+    assert {"model.attention_scale": None} not in [r.set for r in sharp.remedies]
+
+
 def test_a_scale_that_was_set_is_taken_back_first():
     tiny = TRANSFORMER.edit("model.attention_scale", 1e-5)
     given = case(*attention(entropy=1.0, ratio=1e-3, scale=1e-5, grown=50.0), config=tiny)
@@ -132,6 +147,21 @@ def test_scores_that_grew_are_told_with_their_size():
 )
 def test_what_looks_like_a_collapse(numbers):
     assert answer(ENTROPY_COLLAPSE, case(*attention(**numbers))) == Clear()
+
+
+def readout(place, order, skill):
+    return [
+        curve("readout_skill", place, skill),
+        curve("readout_order", place, order),
+        curve("readout_features", place, 80),
+    ]
+
+
+@pytest.mark.parametrize(("window", "output", "clear"), [(0.7, 0.6, 1), (0.7, 0.2, 0), (0, 0, 0)])
+def test_one_hot_heads_that_serve_are_no_collapse(window, output, clear):
+    skills = [*readout("input", 0, window), *readout("", 1, output)]
+    result = answer(ENTROPY_COLLAPSE, case(*attention(**GROWN), *skills))
+    assert (result == Clear()) == bool(clear)
 
 
 def test_half_of_the_heads_are_not_most_of_them():

@@ -97,6 +97,7 @@ BLOOMING = {
     "validation_loss_ratio": (1.18, 1, 1, 0.8, 0.7),
 }
 NOISY = {"gradient_square": (1.0,) * 5, "gradient_covariance_trace": (30.0,) * 5}
+FLAT = {"prediction_variance_ratio": (2.0, 1e-3, 1e-5, 1e-5, 1e-5)}
 BY_HEART = {
     "undropped_train_loss": (2.5, 0.1, 0.01, 0.001, 0.001),
     "validation_loss": (2.4, 0.9, 0.7, 0.64, 0.62),
@@ -134,8 +135,8 @@ FIRES = [
     ),
     (
         DROPOUT_TOO_STRONG,
-        {"prediction_variance_ratio": (2.0, 1e-3, 1e-5, 1e-5, 1e-5)},
-        {"model.head_dropout": 0.9},
+        FLAT,
+        {"model.dropout": 0.9},
         "hardly vary",
     ),
     (
@@ -244,6 +245,11 @@ ALIKE = [
     # A low dropout does not do that, and a high one may cost nothing.
     (DROPOUT_TOO_STRONG, {"train_loss": (50.0, 2, 1, 1, 1)}, {}),
     (DROPOUT_TOO_STRONG, {}, {"model.dropout": 0.5}),
+    # Dropout without a layer to act on, or switched off.
+    (DROPOUT_TOO_STRONG, FLAT, {"model.head_dropout": 0.9}),
+    (DROPOUT_TOO_STRONG, FLAT, {"model.attention_dropout": 0.9}),
+    # Gradients that are no numbers say nothing of a warmup.
+    (MISSING_WARMUP, {"block_gradient_norm@blocks.0": (2.0, 1.0, 1.0, np.nan, np.nan)}, POST),
     # Other windows were harder from the first step on; predictions follow at another level.
     (OVERFITTING, {"undropped_train_loss": (0.1, 0.05, 0.03, 0.03, 0.03)}, {}),
     (OVERFITTING, BY_HEART | {"prediction_correlation": (0.0, 0.8, 0.97, 0.97, 0.97)}, {}),
@@ -295,6 +301,55 @@ def test_an_lstm_gets_remedies_it_has():
     found = answer(OVERFITTING, made(BY_HEART, config=LSTM))
     for remedy in found.remedies:
         LSTM.edits(remedy.set)
+
+
+def test_first_steps_are_judged_by_what_is_a_number():
+    broken = {"block_gradient_norm@blocks.0": (2.0, 0.2, 0.05, 0.03, np.nan)}
+    whole = answer(MISSING_WARMUP, made(FIRST_STEPS, POST))
+    assert answer(MISSING_WARMUP, made(FIRST_STEPS | broken, POST)).score == whole.score
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.cause)
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_curves_that_end_without_numbers_raise_nothing(rule, kept):
+    edits = {"model.norm": "post", "model.dropout": 0.9, "optimizer.warmup_fraction": 0.0}
+    curves = {
+        name: (*points[:kept], *[np.nan] * len(points[kept:])) for name, points in HEALTHY.items()
+    }
+    rule.check(made(curves, edits))
+
+
+def test_dropout_of_which_only_its_size_is_known_is_worth_less():
+    edits = {"model.dropout": 0.9, "model.attention_dropout": 0.9}
+    found = answer(DROPOUT_TOO_STRONG, made(FLAT, edits))
+    assert found.score == 0.6
+    assert found.remedies[0].set == {"model.dropout": 0.1}
+    edits["model.attention_dropout_kind"] = "key"
+    found = answer(DROPOUT_TOO_STRONG, made(FLAT, edits))
+    assert found.remedies[0].set == {"model.dropout": 0.1, "model.attention_dropout": 0.1}
+
+
+def test_more_dropout_is_offered_only_where_there_is_less():
+    edits = {"model.dropout": 0.5, "model.head_units": [32]}
+    sets = [remedy.set for remedy in answer(OVERFITTING, made(BY_HEART, edits)).remedies]
+    assert {"model.head_dropout": 0.3} in sets
+    assert not any("model.dropout" in some for some in sets)
+
+
+@pytest.mark.parametrize(("scale", "offered"), [(1.0, 0.3), (0.5, 0.15), (12.0, 1.0)])
+def test_weights_that_begin_too_wide_are_drawn_smaller(scale, offered):
+    wide = {"prediction_variance_ratio": (60.0, 9, 3, 1, 1)}
+    found = answer(POOR_INITIALIZATION, made(wide, {"model.init_scale": scale}))
+    assert [remedy.set for remedy in found.remedies] == [{"model.init_scale": offered}]
+
+
+def test_a_warmup_that_is_too_short_is_named_as_it_is():
+    plan = {"model.norm": "post", "model.n_layers": 6, "optimizer.warmup_fraction": 0.01}
+    assert "warmup_fraction = 0.01" in MISSING_WARMUP.warn(Plan(CONFIG.edits(plan).paths(), FACTS))
+
+
+def test_small_batches_explain_a_pool_that_loses():
+    assert "positions-swamped" in GRADIENT_NOISE_DOMINATES.explains
 
 
 WARNED = [

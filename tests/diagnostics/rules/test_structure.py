@@ -21,7 +21,6 @@ from tsdiag.diagnostics.rules.missing_input_projection import RULE as MISSING_IN
 from tsdiag.diagnostics.rules.order_blind import RULE as ORDER_BLIND
 from tsdiag.diagnostics.rules.pooling_discards_channels import RULE as POOLING_DISCARDS_CHANNELS
 from tsdiag.diagnostics.rules.positions_swamped import RULE as POSITIONS_SWAMPED
-from tsdiag.diagnostics.rules.rule import Plan
 from tsdiag.diagnostics.rules.under_capacity import RULE as UNDER_CAPACITY
 from tsdiag.diagnostics.signals import Signal, Trace
 from tsdiag.diagnostics.states import Standing
@@ -37,13 +36,8 @@ MEAN_TIME = {"model.pooling": "mean_time", "model.positions": "none"}
 AVERAGED = WIDTHS | {"pooling": 12}
 POOLED = WIDTHS | {"pooling": 32}
 FOUND_BEFORE = SKILLS | {"pooling": 0.1, "": 0.0}
-SMALL = {
-    "model.d_model": 3,
-    "model.n_heads": 1,
-    "model.head_dim": 1,
-    "model.ff_dim": 1,
-    "model.n_layers": 1,
-}
+ONE = ("model.n_heads", "model.head_dim", "model.ff_dim", "model.n_layers")
+SMALL = {"model.d_model": 3, **dict.fromkeys(ONE, 1)}
 UNPROJECTED = {"model.d_model": "channels", "model.n_heads": 4, "model.head_dim": 64}
 
 
@@ -76,10 +70,6 @@ def case_of(*signals, edits=None, audit=None, healthy=()):
         audit=audit or DataAudit(),
         healthy=healthy,
     )
-
-
-def plan_of(edits):
-    return Plan(CONFIG.edits(imply(CONFIG, edits)).paths(), FACTS)
 
 
 AVERAGE = waterfall(FOUND_BEFORE, AVERAGED, (1, 12))
@@ -225,6 +215,11 @@ LOOK_ALIKES = {
         {"model.d_model": 1},
     ),
     "faint positions that nobody needs": (POSITIONS_SWAMPED, [waterfall(), FAINT], {}),
+    "a head that was not trained yet": (
+        POSITIONS_SWAMPED,
+        [waterfall(SKILLS | {"": 0.0}, POOLED, (32, 1)), FAINT],
+        {"model.pooling": "last"},
+    ),
     "loud positions that fade": (
         POSITIONS_SWAMPED,
         [LOST_AT_EMBEDDING, curve("positions_ratio", [104, 3.4], "positions")],
@@ -343,16 +338,39 @@ def test_a_healthy_sibling_that_loses_as_much_moves_the_limit():
 
 @pytest.mark.parametrize(
     "held",
-    [{}, {"model.dropout": 0.9}, {"model.head_dropout": 0.5}, {"optimizer.frozen": ["blocks"]}],
+    [
+        {},
+        {"model.dropout": 0.9},
+        {"model.head_dropout": 0.5, "model.head_units": [8]},
+        {"optimizer.frozen": ["blocks"]},
+    ],
     ids=str,
 )
-@pytest.mark.parametrize("name", ["pool", "projection", "faint", "order of tokens"])
+@pytest.mark.parametrize("name", ["pool", "projection", "faint", "order of tokens", "neck"])
 def test_skills_of_weights_that_were_held_back_count_half(name, held):
     rule, signals, edits, *_ = FIRES[name]
     rate = curve("rate_ratio", [1.0 if held else 0.003])
     whole = answer(rule, case_of(*signals, curve("rate_ratio", [1.0]), edits=edits))
     half = answer(rule, case_of(*signals, rate, edits=edits | held))
     assert half.score == pytest.approx(whole.score / 2)
+
+
+@pytest.mark.parametrize(
+    ("signals", "why"),
+    [
+        (
+            [curve("global_update_ratio", [1e-7, 1e-7]), curve("rate_ratio", [0.02])],
+            "near where they were drawn",
+        ),
+        ([curve("validation_loss", [2.0, np.nan])], "diverged"),
+    ],
+)
+def test_a_neck_of_weights_that_were_hardly_trained_is_not_judged(signals, why):
+    found = answer(
+        FEATURE_BOTTLENECK, case_of(LOST_AT_EMBEDDING, signals, edits={"model.d_model": 4})
+    )
+    assert isinstance(found, NotMeasured)
+    assert why in found.why
 
 
 LATE = Signal("body_head_gradient_ratio", "", "", np.array([1.0]), np.array([1e-9]))
@@ -377,23 +395,3 @@ def test_the_oldest_rows_are_named_only_where_they_are_the_unread_ones():
     ]
     assert found[0].summary.startswith("the oldest 24 of 48 rows")
     assert found[1].summary.startswith("24 of 48 rows")
-
-
-WARNS = {
-    "mean_channels": (POOLING_DISCARDS_CHANNELS, MEAN_CHANNELS),
-    "rows": (ORDER_BLIND, {**MEAN_TIME, "model.embedding": "linear"}),
-    "learned": (POSITIONS_SWAMPED, {"model.pooling": "mean_time"}),
-    "one number": (DEGENERATE_NORMALIZATION, {"model.d_model": 1}),
-    "its own mean": (DEGENERATE_NORMALIZATION, {**MEAN_CHANNELS, "model.final_norm": True}),
-    "wide heads": (MISSING_INPUT_PROJECTION, UNPROJECTED),
-    "neck": (FEATURE_BOTTLENECK, {"model.d_model": 4}),
-    "ff_dim": (FEATURE_BOTTLENECK, {"model.ff_dim": 8}),
-    "switched off": (BLIND_TIME_STEPS, {"model.pooling": "last", "model.residual_scale": 0.0}),
-}
-
-
-@pytest.mark.parametrize("name", WARNS)
-def test_a_plan_is_warned_of(name):
-    rule, edits = WARNS[name]
-    assert rule.warn(plan_of(edits))
-    assert rule.warn(plan_of({})) is None

@@ -21,7 +21,7 @@ def test_a_column_that_knows_the_next_level(ahead, horizon, read, lagged):
     frame = lagged.assign(x05=lagged["level"].shift(-ahead)).iloc[:-ahead]
     found = audit(read(frame, prediction_length=horizon), None, 500)
     told = find_leak(found)
-    assert told.evidence.where == "x05"
+    assert told.evidence.signal == 'skill of "x05" alone'
     assert told.evidence.observed > 0.99
     assert "future" in told.reason
 

@@ -13,8 +13,9 @@ from tsdiag.diagnostics.leaks import leak
 from tsdiag.models.floors import measure_floors
 from tsdiag.runs.audit import audit
 from tsdiag.runs.audits.permutation import block_of, measure_permutation, shuffles
-from tsdiag.runs.audits.problem import overlap_of, pose
+from tsdiag.runs.audits.problem import pose
 from tsdiag.runs.audits.regression import WIDE, regress
+from tsdiag.runs.levels import overlap_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from noise import ROWS, independent, noise

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tsdiag.models.floors import FittedFloor
 from tsdiag.runs.audit import audit
-from tsdiag.runs.audits.columns import find_sentinels
+from tsdiag.runs.audits.columns import find_sentinels, missing_share
+from tsdiag.runs.audits.lags import scanned
 
 sys.path.insert(0, str(Path(__file__).parent))
 from noise import ROWS, noise
@@ -24,6 +26,27 @@ def test_a_target_shifted_against_its_features(rows, transform, read):
     assert found.best == rows
     assert found.aligned < 0.05
     assert max(found.skills) > 0.6
+
+
+@pytest.mark.parametrize("rows", [24, -24])
+def test_a_target_off_by_the_horizon(rows, read):
+    frame, rng = noise(6)
+    moves = frame.sum(axis=1).shift(1 - rows) + rng.standard_normal(ROWS)
+    frame = frame.assign(level=moves.cumsum()).dropna()
+    found = audit(read(frame, prediction_length=24, context_length=24), None, 500).lag_scan
+    assert found.lags == (-24, -3, -2, -1, 0, 1, 2, 3, 24)
+    assert found.best == rows
+    assert found.aligned < 0.05
+    assert max(found.skills) > 0.6
+
+
+@pytest.mark.parametrize(("horizon", "context", "far"), [(3, 24, 3), (4, 4, 4), (24, 23, 3)])
+def test_no_row_beyond_the_window_is_scanned(horizon, context, far, read, lagged):
+    data = read(lagged, prediction_length=horizon, context_length=context)
+    lags = scanned(data.train).tolist()
+    assert (lags[0], lags[-1]) == (-far, far)
+    assert lags == sorted(set(lags))
+    assert audit(data, None, 300).lag_scan.best == 0
 
 
 def test_what_happens_in_the_same_row_is_no_misalignment(read):
@@ -58,8 +81,23 @@ def test_odd_columns_are_named(read, lagged):
     assert (sentinel.channel, sentinel.value) == ("x05", -999.0)
     assert sentinel.share == pytest.approx(0.02, abs=0.01)
     assert sentinel.inflation > 50
-    assert found.missing_share == pytest.approx(0.1 / 11, rel=0.2)
+    # Flags and rain repeat as well, so the gap of the test rows counts here.
+    assert found.missing_share == pytest.approx(frame.isna().sum().sum() / (0.85 * ROWS * 11))
     assert found.largest_scale_ratio == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("fill", ["forward", "none"])
+@pytest.mark.parametrize("features", ["all", ("a", "b", "c")])
+def test_gaps_of_test_rows_are_not_counted(fill, features, read):
+    frame, rng = noise(7)
+    frame["level"] = rng.standard_normal(ROWS)
+    seen = np.arange(ROWS) < 0.85 * ROWS
+    holes = rng.random(ROWS) < 0.2
+    holes[0] = False  # nothing lies before it to be carried forward
+    frame["a"] = frame["a"].mask(holes)
+    frame.loc[~seen & (np.arange(ROWS) % 2 == 0), "b"] = np.nan
+    found = missing_share(read(frame, fill=fill, features=features, context_length=1))
+    assert found == pytest.approx(holes[seen].sum() / (4 * seen.sum()))
 
 
 @pytest.mark.parametrize(
@@ -92,6 +130,33 @@ def test_inputs_far_from_zero_are_measured(read, lagged):
     found = audit(read(frame, features=("x00", "x01"), scale_inputs=False), None, 500).columns
     assert found.largest_offset == pytest.approx(300, rel=0.05)
     assert audit(read(frame), None, 500).columns.largest_offset < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-46, 1e-30])
+def test_columns_that_are_constant_once_in_32_bits(scale, read):
+    frame, rng = noise(8)
+    frame = frame.assign(
+        a=1.7e9 + rng.integers(0, 30, ROWS),
+        b=scale * rng.standard_normal(ROWS),
+        level=rng.standard_normal(ROWS),
+    )
+    mean = FittedFloor("train_mean", "", 0.0, predictor=lambda w: np.zeros((len(w), 1, 1)))
+    found = audit(read(frame, transform="none", scale_inputs=False), {"train_mean": mean}, 500)
+    assert found.reasons == {}
+    assert found.columns.constant == (("a", "b") if scale == 1e-46 else ("a",))
+    if scale == 1e-30:
+        assert found.columns.largest_scale_ratio == pytest.approx(1 / scale, rel=0.1)
+    assert found.columns.largest_offset < 0.1
+    assert audit(read(frame, transform="none"), None, 500).columns.constant == ()
+
+
+def test_a_target_that_is_constant_once_in_32_bits(read):
+    frame, rng = noise(9)
+    frame = frame.assign(level=1e-46 * rng.standard_normal(ROWS))
+    found = audit(read(frame, transform="none", scale_target=False), None, 500)
+    assert found.target is None
+    assert '"level" is the same' in found.reasons["target"]
+    assert "predicts every validation window exactly" in found.reasons["leaks"]
 
 
 def test_target_facts(read):

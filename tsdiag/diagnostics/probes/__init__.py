@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsdiag.diagnostics.probes.activations import ACTIVATIONS
@@ -12,7 +13,7 @@ from tsdiag.diagnostics.probes.loss import FIXED_LOSS, STEP_LOSS, VALIDATION_LOS
 from tsdiag.diagnostics.probes.noise import NOISE
 from tsdiag.diagnostics.probes.overfit import OVERFIT
 from tsdiag.diagnostics.probes.pool_rank import POOL_RANK
-from tsdiag.diagnostics.probes.probe import Probe
+from tsdiag.diagnostics.probes.probe import Probe, Sample, Update, View
 from tsdiag.diagnostics.probes.rate_meter import RATE_METER
 from tsdiag.diagnostics.probes.readout import READOUT
 from tsdiag.diagnostics.probes.sensitivity import SENSITIVITY
@@ -37,6 +38,19 @@ AT_END: tuple[Probe[Any], ...] = (SENSITIVITY, INPUT_GRADIENT, POOL_RANK)
 ON_DEMAND: tuple[Probe[Any], ...] = (READOUT, OVERFIT, RATE_METER)
 
 PROBES = (*LIVE, *AT_END, *ON_DEMAND)
+
+
+def unmeasured(reasons: Mapping[str, str], probes: Sequence[Probe[Any]] = PROBES) -> dict[str, str]:
+    """Return by signal why there is none, from reasons by the names of probes or of subjects."""
+    kinds = {"view": View, "update": Update, "sample": Sample}
+    return {
+        signal.name: f"{name} {why}"
+        for name, why in reasons.items()
+        for probe in probes
+        if probe.name == name or probe.sees is kinds.get(name)
+        for signal in probe.signals
+    }
+
 
 # Signals that belong to a state of the model, not to an update (see ``SignalName.of``).
 STATES = frozenset(

@@ -42,6 +42,7 @@ STARVED, DRY, NOTHING = 0.2, 0.01, 0.002
 FLAT = 2.0  # |W_Q W_K|, last over first; below its inverse weights have decayed
 ALIKE = 0.95  # cosine of tokens: healthy traces up to 0.93
 FAINT, WIDE = 0.1, 4.0  # scale against 1/sqrt(head_dim); heads together against the stream
+WIDTH = 64
 SLOW = 1e-3  # rates below it kept the founding model at 55 %
 
 
@@ -107,7 +108,8 @@ def warn(plan: Plan) -> str | None:
 
 def _remedies(case: Case) -> tuple[Remedy, ...]:
     given, rate = case.setting("model.attention_scale"), case.setting("optimizer.lr", 1.0)
-    plain: dict[str, Any] = {} if given is None else {"model.attention_scale": None}
+    usual = float(case.setting("model.head_dim", 1)) ** -0.5
+    plain: dict[str, Any] = {"model.attention_scale": None} if (given or usual) < usual else {}
     normed = {} if case.setting("model.qk_norm") else {"model.qk_norm": True, **plain}
     faster = {"optimizer.lr": float(f"{10 * rate:.2g}")} if rate < SLOW else {}
     edits = (
@@ -127,7 +129,8 @@ def _projection(case: Case) -> dict[str, Any]:
     stream = case.facts.channels if width == "channels" else width
     if width != "channels" and heads * case.setting("model.head_dim", 1) <= WIDE * stream:
         return {}
-    shared = {"model.d_model": 64, "model.head_dim": max(2, 64 // heads // 2 * 2)}
+    wide = max(WIDTH, stream, case.facts.channels)
+    shared = {"model.d_model": wide, "model.head_dim": max(2, wide // heads // 2 * 2)}
     return shared | ({"model.embedding": "linear"} if width == "channels" else {})
 
 

@@ -54,7 +54,7 @@ def check(case: Case) -> Answer:
         shown.append(evidence(best.curve, best.skill))
         output = places[-1]
         shown.append(evidence(output.curve, output.skill, best.skill * (1 - LOSES)))
-        told = f"; the output explains {output.skill:.2f} of {best.skill:.2f} that are there"
+        told = f"; the output explains {output.skill:z.2f} of {best.skill:z.2f} that are there"
     rows = case.facts.context_length
     which = "the oldest " if _are_oldest(case.record) else ""
     return Finding(

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from tsdiag.diagnostics.case import Case, Record, evidence
 from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
-from tsdiag.diagnostics.measures import average, known, middle
+from tsdiag.diagnostics.measures import average, middle
 from tsdiag.diagnostics.rules.rule import Rule
+from tsdiag.diagnostics.rules.weight_decay_too_strong import decay
 
 ALWAYS = 0.9  # share of the steps; healthy traces 0.47 to 1
 # Clip over the median norm: healthy traces 0.11 to 1.2, SGD learned at 0.3 and stalled at 0.001.
@@ -72,21 +73,16 @@ def _felt(case: Case) -> bool:
     name = case.setting("optimizer.name", "adamw")
     if name in SCALE_FREE:
         return False
-    decay = _decay(case.record)
-    return name == "sgd" or (decay is not None and decay > DECAY)
-
-
-def _decay(record: Record) -> float | None:
-    shares = known(middle(s, record.warmup) for s in record.places("decay_share"))
-    return sorted(shares)[len(shares) // 2] if shares else None
+    share = decay(case.record)
+    return name == "sgd" or (share is not None and share > DECAY)
 
 
 def _decay_shown(record: Record) -> tuple[Evidence, ...]:
-    decay = _decay(record)
-    if decay is None or decay <= DECAY:
+    share = decay(record)
+    if share is None or share <= DECAY:
         return ()
     median = "ratio, median over tensors"
-    return (Evidence(signal="decay_share", observed=decay, reference=DECAY, unit=median),)
+    return (Evidence(signal="decay_share", observed=share, reference=DECAY, unit=median),)
 
 
 def _remedies(case: Case, usual: float) -> tuple[Remedy, ...]:

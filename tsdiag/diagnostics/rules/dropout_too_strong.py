@@ -14,7 +14,8 @@ as high without dropout.
 Remedies: dropout 0.1 everywhere.
 
 Limits: batches differ by up to a factor of three in their first loss, so only more than that counts
-there. Once a run predicts a constant, dropout costs nothing any more and only its size speaks.
+there. Once a run predicts a constant, dropout costs nothing any more and only its size speaks, for
+less. Dropout that has no layer to act on is left out.
 
 References: Srivastava et al. 2014; Wager et al. 2013 (dropout as a penalty that grows with it);
 measured: .29 at 0.1 and 0.3, .70 at 0.7 and 0.9 on the founding shape.
@@ -38,6 +39,7 @@ AT_START, SURELY = 4.0, 30.0
 # The same averaged over the last half of the steps: healthy traces 0.99 to 1.37.
 IN_THE_END, FAR_APART = 1.45, 3.0
 CONSTANT = 0.01  # variance of predictions over that of targets; healthy traces 0.7 to 1
+BY_SIZE = 0.6  # at most, where nothing but its size speaks
 LOW = 0.1
 
 
@@ -60,19 +62,20 @@ def check(case: Case) -> Answer:
     if high < HIGH or train is None or bare is None:
         return Clear()
     opening, closing = at_start(record) or 0.0, in_the_end(record) or 0.0
+    start = first(bare) or 0.0
     flat = last(record.signal("prediction_variance_ratio"))
     loud, late = case.upper(at_start, AT_START), case.upper(in_the_end, IN_THE_END)
     told = Evidence(signal="dropout", observed=high, reference=HIGH, unit="share")
     if opening > loud:
         score = strength(opening, loud, SURELY)
         words = f"makes the loss of the first batch {opening:.1f} times that without"
-        shown = evidence(train, opening * float(bare.values[0]), loud * float(bare.values[0]))
+        shown = evidence(train, opening * start, loud * start)
     elif closing > late:
         score = strength(closing, late, FAR_APART)
         words = f"keeps the train loss at {closing:.1f} times that without"
         shown = evidence(train, closing * (_late(bare) or 0.0), late * (_late(bare) or 0.0))
     elif flat is not None and flat < CONSTANT:
-        score, words = strength(high, HIGH, EXTREME), "and predictions that hardly vary"
+        score, words = min(BY_SIZE, strength(high, HIGH, EXTREME)), "and predictions hardly vary"
         shown = Evidence(signal="prediction_variance_ratio", observed=flat, reference=CONSTANT)
     else:
         return Clear()
@@ -87,12 +90,18 @@ def check(case: Case) -> Answer:
 
 def warn(plan: Plan) -> str | None:
     """Say so where most of a layer is dropped."""
-    found = [f"{p} = {plan.setting(p)}" for p in PATHS if (plan.setting(p) or 0.0) > 0.5]
+    found = [f"{path} = {rate:g}" for path, rate in _rates(plan).items() if rate > 0.5]
     return ", ".join(found) + ": more than half of a layer is dropped" if found else None
 
 
-def _rates(record: Record) -> dict[str, float]:
-    return {path: float(record.setting(path) or 0.0) for path in PATHS}
+def _rates(of: Record | Plan) -> dict[str, float]:
+    """Return the dropouts that drop anything: some have no layer, or are switched off."""
+    idle = set()
+    if of.setting("model.attention_dropout_kind") == "none":
+        idle.add("model.attention_dropout")
+    if "model.head_units" in of.config and not of.setting("model.head_units"):
+        idle.add("model.head_dropout")
+    return {path: float(of.setting(path) or 0.0) for path in PATHS if path not in idle}
 
 
 def _late(signal: Signal | None) -> float | None:

@@ -35,6 +35,7 @@ from tsdiag.diagnostics.rules.rule import Plan, Rule
 # Of the largest norm over the usual one before it: healthy traces have 1 to 3 (tests/traces);
 # likewise 0.9 to 5 of the first block over the last. The catalogue's limit for both.
 GROWN, BOUNDLESS = 70.0, 10_000.0
+USUAL_CLIP = 1.0
 LARGEST_FLOAT = 3.4e38  # stands for infinity
 
 
@@ -100,10 +101,14 @@ def _remedies(case: Case) -> tuple[Remedy, ...]:
         "optimizer.lr": float(f"{rate / 10:.2g}"),
         "optimizer.warmup_fraction": max(0.1, case.setting("optimizer.warmup_fraction", 0.0)),
     }
+    clip = float(case.setting("optimizer.clip_norm", 0.0))
+    held = {"optimizer.clip_norm": USUAL_CLIP} if clip == 0 or clip > USUAL_CLIP else {}
+    scale = float(case.setting("model.residual_scale", 1.0))
+    upright = {"model.norm": "pre", "model.residual_scale": min(1.0, scale)}
     edits: tuple[tuple[dict[str, Any], str, str], ...] = (
-        ({"optimizer.clip_norm": 1.0}, "none for usual gradients", "Pascanu et al. 2013"),
+        (held, "none for usual gradients", "Pascanu et al. 2013"),
         (slower if rate > 0 else {}, "needs more steps", "Pascanu et al. 2013"),
-        ({"model.norm": "pre", "model.residual_scale": 1.0}, "a new scale", "Xiong et al. 2020"),
+        (upright, "a new scale", "Xiong et al. 2020"),
     )
     some = (
         Remedy(

@@ -15,7 +15,8 @@ Remedies: a stream as wide as the layers around it.
 
 Limits: a narrow layer behind a skip (ff_dim) or behind the pool drops nothing that was needed in
 our measurements; it is warned of, never found. What is inside a head or an unnamed module is not
-seen. The probe is linear: a fall of what only a deeper reader would find goes unnoticed.
+seen. The probe is linear: a fall of what only a deeper reader would find goes unnoticed. Weights
+that were hardly trained, or lost, are not judged.
 
 References: Tishby and Zaslavsky 2015; Alain and Bengio 2016 (linear probes); measured: a width of 4
 where 32 is healthy has a loss of .68 instead of .19, a width of 8 still .24; one feed-forward unit
@@ -28,9 +29,19 @@ from itertools import pairwise
 from typing import Any
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
+from tsdiag.diagnostics.findings import (
+    Answer,
+    Clear,
+    Evidence,
+    Finding,
+    NotMeasured,
+    Remedy,
+    strength,
+)
+from tsdiag.diagnostics.measures import values
 from tsdiag.diagnostics.rules.rule import Plan, Rule
-from tsdiag.diagnostics.waterfall import Place, lost, waterfall
+from tsdiag.diagnostics.travel import crawls
+from tsdiag.diagnostics.waterfall import Place, lost, trust, waterfall
 
 # Numbers of a window, before over after; a usual patch embedding has 1 to 1.3.
 NARROWS = 4.0
@@ -58,6 +69,12 @@ def narrowest(record: Record, outputs: int) -> tuple[Place, Place] | None:
 
 def check(case: Case) -> Answer:
     """Find the place where width and skill fall together."""
+    if crawls(case.record):
+        return NotMeasured(why="weights that stayed near where they were drawn tell of the draw")
+    losses = case.record.signal("validation_loss")
+    broken = losses is not None and len(values(losses)) < len(losses.steps)
+    if broken or case.record.trace.end_state == "diverged":
+        return NotMeasured(why="the run diverged: its best weights tell of a moment before that")
     step = narrowest(case.record, case.facts.outputs)
     neck = _neck(case)
     if step is None or (neck is not None and neck < NECK):
@@ -80,9 +97,9 @@ def check(case: Case) -> Answer:
     )
     return Finding(
         cause="feature-bottleneck",
-        score=strength(lost(before, after), limit, ALL),
+        score=trust(case.record) * strength(lost(before, after), limit, ALL),
         summary=f"{after.where} leaves {after.features:.0f} of {before.features:.0f} numbers a "
-        f"window; a probe reads {before.skill:.2f} of the target before, {after.skill:.2f} after",
+        f"window; a probe reads {before.skill:z.2f} of the target before, {after.skill:z.2f} after",
         evidence=(
             evidence(before.curve, before.skill),
             evidence(after.curve, after.skill, before.skill * (1 - limit)),

@@ -82,5 +82,5 @@ RULE = Rule(
     page=__doc__,
     check=check,
     needs={"gradient_square": "", "gradient_covariance_trace": ""},
-    explains=("late-plateau",),
+    explains=("late-plateau", "positions-swamped"),
 )

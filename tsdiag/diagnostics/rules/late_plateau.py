@@ -24,9 +24,18 @@ on features averaged over channels: .54 after 300 steps, .22 after 600 and .14 a
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
+from math import isfinite
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
+from tsdiag.diagnostics.findings import (
+    Answer,
+    Clear,
+    Evidence,
+    Finding,
+    NotMeasured,
+    Remedy,
+    strength,
+)
 from tsdiag.diagnostics.measures import average, first, last
 from tsdiag.diagnostics.rules.rule import Rule
 from tsdiag.diagnostics.signals import Signal
@@ -47,8 +56,20 @@ def check(case: Case) -> Answer:
     loss, ratio = (case.record.signal(f"validation_loss{s}") for s in ("", "_ratio"))
     rate, reference = case.record.signal("learning_rate"), _reference(case)
     start, end, relative = first(loss), last(loss), first(ratio)
-    if loss is None or rate is None or start is None or end is None or not relative:
+    if (
+        first(rate) is None
+        or loss is None
+        or rate is None
+        or start is None
+        or end is None
+        or not relative
+    ):
         return Clear()
+    planned = int(case.setting("training.max_steps", rate.steps[-1] + 1))
+    if case.record.steps_done < planned:
+        return NotMeasured(
+            why=f"it was at step {case.record.steps_done} of {planned} when it ended"
+        )
     mean, missing = start / relative, end - reference
     if missing <= LEFT * (mean - reference) or _overfits(case.record, end):
         return Clear()
@@ -57,7 +78,6 @@ def check(case: Case) -> Answer:
     gain = 2 * (TIMES - 1) * (before - end)
     if gain < COVERED * missing:
         return Clear()
-    steps = int(case.setting("training.max_steps", rate.steps[-1] + 1))
     told = Evidence(
         signal=loss.name,
         observed=gain / missing,
@@ -67,10 +87,10 @@ def check(case: Case) -> Answer:
     return Finding(
         cause="late-plateau",
         score=strength(gain / missing, COVERED, FAST),
-        summary=f"after {steps} steps the loss still fell, from {before:.3g} to {end:.3g} in the "
+        summary=f"after {planned} steps the loss still fell, from {before:.3g} to {end:.3g} in the "
         "later half: the budget ended first",
         evidence=(told, evidence(loss, end, before)),
-        remedies=(_longer(steps),),
+        remedies=(_longer(planned),),
     )
 
 
@@ -83,15 +103,21 @@ def _reference(case: Case) -> float:
 
 def _halfway(loss: Signal, rate: Signal) -> float:
     """Return the loss where half of the summed rate was spent, between the measured points."""
-    steps, rates = rate.steps.tolist(), rate.values.tolist()
+    known = _finite(rate)
+    steps, rates = [s for s, _ in known], [r for _, r in known]
     spans = [b - a for a, b in pairwise(steps)]
     spent = list(accumulate((r * n for r, n in zip(rates, spans, strict=False)), initial=0.0))
     half = next(s for s, done in zip(steps, spent, strict=True) if done >= spent[-1] / 2)
-    points = list(zip(loss.steps.tolist(), loss.values.tolist(), strict=True))
+    points = _finite(loss)
     for (a, high), (b, low) in pairwise(points):
         if a <= half <= b:
             return float(high + (low - high) * (half - a) / (b - a))
     return float(points[0][1])
+
+
+def _finite(signal: Signal) -> list[tuple[float, float]]:
+    pairs = zip(signal.steps.tolist(), signal.values.tolist(), strict=True)
+    return [(step, value) for step, value in pairs if isfinite(value)]
 
 
 def _overfits(record: Record, end: float) -> bool:

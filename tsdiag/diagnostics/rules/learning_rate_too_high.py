@@ -1,7 +1,8 @@
 """The rate is too large: steps overshoot, and the loss ends no better than a constant.
 
 What it looks for: single steps that moved all weights by a twentieth of their length or more, and a
-loss on fixed windows that rose far above where it began.
+loss on fixed windows that rose far above where it began; or a rate thirty times what the loss
+tolerates from fresh weights, with steps longer than in healthy runs.
 
 Why training stalls: a step longer than the curvature allows lands higher than it began. Weights
 grow, activations die or saturate, and what is left predicts the mean; later, smaller steps do not
@@ -12,7 +13,8 @@ gradients grow with depth and a clip helps; weight-decay-too-strong, where steps
 the weights shrink, and the loss does not jump; gradient-noise-dominates, where the loss of batches
 jumps and not that of fixed windows.
 
-Remedies: a tenth of the rate; with it a clip and a warmup where there are none.
+Remedies: the tolerated rate, at most a tenth of the present one; with it a clip and a warmup where
+there are none.
 
 Limits: a rate that is too high from the third step on and dies before the next measurement shows
 only its jump. Between 0.03 and 0.1 small models here still learned, with update ratios up to 0.05.
@@ -36,8 +38,9 @@ from tsdiag.diagnostics.rules.rule import Rule
 LONG, HUGE = 0.052, 0.2
 # Largest over first loss of the fixed windows: healthy traces 1 to 1.4, without warmup up to 3.8.
 JUMP, EXPLOSION = 2.5, 50.0
-# Configured over tolerated rate: healthy traces 0.1 to 10.
-RATIO = 15.0
+# Configured over tolerated rate: healthy traces 0.1 to 10. Where it leaves no doubt, steps need be
+# only beyond the healthy ones: rates of .05 and .1 read 32 to 100, with steps of .015 to .05.
+RATIO, FAR_BEYOND, BRISK = 15.0, 30.0, 0.012
 PREFERRED_CLIP, PREFERRED_WARMUP = 1.0, 0.1
 
 
@@ -60,28 +63,38 @@ def check(case: Case) -> Answer:
     length, rise = longest(case.record), jump(case.record)
     if steps is None or loss is None or length is None or rise is None:
         return Clear()
-    long, limit = case.upper(longest, LONG), case.upper(jump, JUMP)
-    if length <= long or rise <= limit:
+    meter = case.record.signal("rate_ratio")
+    ratio = last(meter)
+    beyond = ratio is not None and ratio >= FAR_BEYOND
+    long, limit = case.upper(longest, BRISK if beyond else LONG), case.upper(jump, JUMP)
+    if length <= long or (rise <= limit and not beyond):
         return Clear()
     rate = float(case.setting("optimizer.lr", 0.0))
     start = first(loss) or 0.0
-    shown = [evidence(steps, length, long), evidence(loss, rise * start, limit * start)]
-    meter = case.record.signal("rate_ratio")
-    ratio = last(meter)
+    shown = [evidence(steps, length, long)]
+    if rise > limit:
+        shown.append(evidence(loss, rise * start, limit * start))
     if meter is not None and ratio is not None and ratio > RATIO:
         shown.append(evidence(meter, ratio, RATIO))
+    harm = f"the loss of fixed windows rose to {rise:.2g} times its start"
+    if rise <= limit:
+        harm = f"fresh weights tolerated only {1 / (ratio or 1):.1g} of that rate"
     return Finding(
         cause="learning-rate-too-high",
-        score=max(strength(length, long, HUGE), strength(rise, limit, EXPLOSION)),
-        summary=f"at a rate of {rate:g} a step moved the weights by {100 * length:.0f} % of their "
-        f"length, and the loss of fixed windows rose to {rise:.2g} times its start",
+        score=max(
+            strength(length, case.upper(longest, LONG), HUGE), strength(rise, limit, EXPLOSION)
+        ),
+        summary=f"at a rate of {rate:g} a step moved the weights by {100 * length:.2g} % of their "
+        f"length, and {harm}",
         evidence=tuple(shown),
-        remedies=(_slower(case, rate),),
+        remedies=(_slower(case, rate, ratio),) if rate > 0 else (),
     )
 
 
-def _slower(case: Case, rate: float) -> Remedy:
-    edit: dict[str, Any] = {"optimizer.lr": float(f"{rate / 10:.2g}")}
+def _slower(case: Case, rate: float, ratio: float | None) -> Remedy:
+    # What the loss tolerated from fresh weights, or a tenth where that is known to be no less.
+    slower = rate / max(10.0, ratio or 0.0)
+    edit: dict[str, Any] = {"optimizer.lr": float(f"{slower:.2g}")}
     if float(case.setting("optimizer.clip_norm", 0.0)) == 0:
         edit["optimizer.clip_norm"] = PREFERRED_CLIP
     if float(case.setting("optimizer.warmup_fraction", 0.0)) == 0:
@@ -99,5 +112,5 @@ RULE = Rule(
     page=__doc__,
     check=check,
     needs={"global_update_ratio": "", "fixed_batch_loss": ""},
-    explains=("attention-entropy-collapse", "dead-activations"),
+    explains=("attention-entropy-collapse", "dead-activations", "saturated-gates"),
 )

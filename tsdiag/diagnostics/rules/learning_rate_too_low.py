@@ -27,7 +27,15 @@ reduced runs (rate against budget).
 from __future__ import annotations
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
+from tsdiag.diagnostics.findings import (
+    Answer,
+    Clear,
+    Evidence,
+    Finding,
+    NotMeasured,
+    Remedy,
+    strength,
+)
 from tsdiag.diagnostics.measures import last
 from tsdiag.diagnostics.rules.rule import Plan, Rule
 from tsdiag.diagnostics.travel import NEAR, ROOM, distance
@@ -36,6 +44,8 @@ from tsdiag.diagnostics.travel import NEAR, ROOM, distance
 MUCH_ROOM = 0.15
 # A way (travel.NEAR) that leaves no doubt: weights that moved by a hundredth.
 NOWHERE = 0.01
+# The least ratio that the rate meter can read: a thousand times the rate was tolerated, or more.
+GRID_END = 0.00101
 # That ratio times the way of the weights in lengths of themselves: healthy traces 0.09 to 12, a
 # model too small to learn 0.012, rates of which a larger one learned 5e-7 to 0.004.
 SLOW, CRAWLING = 0.006, 0.0003
@@ -55,6 +65,8 @@ def check(case: Case) -> Answer:
     ratio, gone, observed = last(meter), distance(case.record), reach(case.record)
     if meter is None or moves is None or ratio is None or gone is None or observed is None:
         return Clear()
+    if ratio <= 0 or case.setting("optimizer.lr") is None:
+        return NotMeasured(why="the rate that was configured is not known")
     near, slow = case.lower(distance, NEAR), case.lower(reach, SLOW)
     scores = [
         *([strength(gone, near, NOWHERE)] if ratio < ROOM and gone < near else []),
@@ -67,7 +79,7 @@ def check(case: Case) -> Answer:
         signal=moves.name,
         steps=(int(moves.steps[0]), int(moves.steps[-1])),
         observed=gone,
-        reference=max(near, slow / ratio) if ratio < MUCH_ROOM else near,
+        reference=near if gone < near else slow / ratio,
         unit="lengths of the weights, summed over steps",
     )
     return Finding(
@@ -94,7 +106,8 @@ def warn(plan: Plan) -> str | None:
 def _remedies(rate: float, ratio: float, steps: int) -> tuple[Remedy, ...]:
     # Below what was tolerated: the meter judges a single step. Measured on the founding shape at
     # 1e-4: a third of the tolerated rate, 0.0095, took the loss from .88 to .22.
-    factor = max(10.0, 0.3 / ratio)
+    # The end of the meter's grid stands for all beyond it.
+    factor = max(10.0, (1.0 if ratio <= GRID_END else 0.3) / ratio)
     return (
         Remedy(
             set={"optimizer.lr": float(f"{rate * factor:.2g}")},
@@ -117,5 +130,5 @@ RULE = Rule(
     check=check,
     needs={"rate_ratio": "", "global_update_ratio": ""},
     warn=warn,
-    explains=("late-plateau", "attention-never-specializes"),
+    explains=("late-plateau", "attention-never-specializes", "positions-swamped"),
 )

@@ -13,9 +13,10 @@ Remedies: none by configuration. Shift the target column by the rows that are na
 tables by time again; then measure the floors anew.
 
 Limits: one row is never called a shift, because columns that are measured together with the target
-explain it best in its own row. Columns that follow the target by two rows, as a river follows the
-rain, look the same and can only be told by who knows the data. Rows that were shuffled apart show
-as no-signal.
+explain it best in its own row. The scan looks three rows to both sides, and a horizon to both where
+the window reaches so far: other shifts, as a day of hours, are not seen. Columns that follow the
+target by two rows, as a river follows the rain, look the same and can only be told by who knows the
+data. Rows that were shuffled apart show as no-signal.
 
 References: Box and Jenkins 1970, chapter 11 (cross-correlation and transfer functions); Kaufman et
 al. 2012 (time stamps and what was known when).

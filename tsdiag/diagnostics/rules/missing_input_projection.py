@@ -66,7 +66,7 @@ def check(case: Case) -> Answer:
         cause="missing-input-projection",
         score=trust(case.record) * strength(ratio, WIDE, FOUNDING),
         summary=f"heads are {ratio:.0f} times as wide as the unprojected stream, and stay uniform "
-        f"(entropy {least:.3f}); the output explains {output.skill:.2f} of {window.skill:.2f}",
+        f"(entropy {least:.3f}); the output explains {output.skill:z.2f} of {window.skill:z.2f}",
         evidence=(
             width,
             evidence(head, least, limit),

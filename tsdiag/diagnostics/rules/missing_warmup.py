@@ -21,6 +21,8 @@ Liu et al. 2020 (Admin); Popel and Bojar 2018.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from tsdiag.diagnostics.case import Case, Record, evidence
 from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
 from tsdiag.diagnostics.measures import first, greatest, middle
@@ -49,7 +51,8 @@ def cut(record: Record) -> float | None:
         return None
     ends = dict(zip(late.steps.tolist(), late.values.tolist(), strict=True))
     pairs = zip(early.steps.tolist(), early.values.tolist(), strict=True)
-    parts = [norm / ends[step] for step, norm in pairs if ends.get(step, 0.0) > 0]
+    ratios = [norm / ends[step] for step, norm in pairs if ends.get(step, 0.0) > 0]
+    parts = [ratio for ratio in ratios if isfinite(ratio)]
     return min(parts[1:]) / parts[0] if len(parts) > 1 and parts[0] > 0 else None
 
 
@@ -92,9 +95,13 @@ def warn(plan: Plan) -> str | None:
     """Say so where deep post-norm blocks begin at the full rate."""
     if plan.setting("model.norm") not in POST or int(plan.setting("model.n_layers", 0)) < DEEP:
         return None
-    if float(plan.setting("optimizer.warmup_fraction", 0.0)) >= WARMUP:
+    share = float(plan.setting("optimizer.warmup_fraction", 0.0))
+    if share >= WARMUP:
         return None
-    return f'model.norm = "{plan.setting("model.norm")}" with optimizer.warmup_fraction = 0'
+    return (
+        f'model.norm = "{plan.setting("model.norm")}" with optimizer.warmup_fraction = {share:g}: '
+        "the first steps are the longest"
+    )
 
 
 def _has_warmup(record: Record) -> bool:

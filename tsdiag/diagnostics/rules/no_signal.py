@@ -63,7 +63,6 @@ def _evidence(found: Permutation) -> tuple[Evidence, ...]:
     return (
         Evidence(
             signal="skill of ridge",
-            where=f"against {found.against.replace('_', ' ')}",
             observed=found.skill,
             reference=found.detectable,
             unit="skill",

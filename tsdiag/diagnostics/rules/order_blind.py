@@ -103,7 +103,8 @@ def _between_tokens(case: Case) -> Answer:
         cause="order-blind",
         score=trust(case.record) * strength(missed, limit, ALL),
         summary="no part knows the order of tokens: a probe reads "
-        f"{before.skill:.2f} of the target before the pool, the output explains {output.skill:.2f}",
+        f"{before.skill:z.2f} of the target before the pool, the output explains "
+        f"{output.skill:z.2f}",
         evidence=(
             evidence(before.curve, before.skill),
             evidence(output.curve, output.skill, before.skill * (1 - limit)),

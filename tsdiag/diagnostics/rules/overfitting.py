@@ -83,12 +83,13 @@ def _off_level(record: Record) -> bool:
 
 
 def _remedies(case: Case) -> tuple[Remedy, ...]:
-    dropped: dict[str, Any] = {"model.dropout": DROPOUT}
-    if case.setting("model.head_units"):
-        dropped["model.head_dropout"] = DROPOUT
+    paths = ["model.dropout", *(["model.head_dropout"] if case.setting("model.head_units") else [])]
+    lower = [path for path in paths if float(case.setting(path, DROPOUT)) < DROPOUT]
+    dropped: dict[str, Any] = dict.fromkeys(lower, DROPOUT)
     found = []
-    if case.setting("optimizer.name", "adamw") in ("adamw", "sam"):
-        strong = float(f"{PULL / float(case.setting('optimizer.lr')):.1g}")
+    rate = float(case.setting("optimizer.lr", 0.0))
+    if rate > 0 and case.setting("optimizer.name", "adamw") in ("adamw", "sam"):
+        strong = float(f"{PULL / rate:.1g}")
         if strong > float(case.setting("optimizer.weight_decay", 0.0)):
             found.append(
                 Remedy(
@@ -98,7 +99,7 @@ def _remedies(case: Case) -> tuple[Remedy, ...]:
                     source="Loshchilov and Hutter 2019; measured on 552 windows: .62 to .25",
                 )
             )
-    if any(float(case.setting(path) or 0.0) < DROPOUT for path in dropped):
+    if dropped:
         found.append(
             Remedy(
                 set=dropped,

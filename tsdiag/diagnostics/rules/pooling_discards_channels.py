@@ -71,8 +71,9 @@ def check(case: Case) -> Answer:
     return Finding(
         cause="pooling-discards-channels",
         score=trust(case.record) * strength(observed, limit, ALL),
-        summary=f"all channels are averaged: of the target, a probe reads {before.skill:.2f} before"
-        f" the pool and {behind.skill:.2f} after it, the output explains {output.skill:.2f}",
+        summary=f"all channels are averaged: of the target, a probe reads {before.skill:z.2f} "
+        f"before the pool and {behind.skill:z.2f} after it, the output explains "
+        f"{output.skill:z.2f}",
         evidence=(
             evidence(before.curve, before.skill),
             evidence(behind.curve, behind.skill, least),
@@ -96,8 +97,8 @@ def _bypassed(case: Case, around: Pool, window: Place, output: Place, limit: flo
     return Finding(
         cause="pooling-discards-channels",
         score=SHARED * trust(case.record) * strength(1 - found / window.skill, limit, ALL),
-        summary=f"all channels are averaged: a probe reads {window.skill:.2f} in the window, and "
-        f"{found:.2f} in its average; the output explains {output.skill:.2f}",
+        summary=f"all channels are averaged: a probe reads {window.skill:z.2f} in the window, and "
+        f"{found:z.2f} in its average; the output explains {output.skill:z.2f}",
         evidence=(
             evidence(bypass, found, least),
             evidence(window.curve, window.skill),

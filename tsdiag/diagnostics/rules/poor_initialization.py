@@ -82,8 +82,8 @@ def check(case: Case) -> Answer:
         cause="poor-initialization",
         score=strength(wide, limit, FAR_OUT),
         summary=f"before the first step predictions vary {wide:.0f} times as much as the targets",
-        evidence=(told, evidence(loss, float(loss.values[0]))),
-        remedies=(_drawn(case, "prediction_variance_ratio begins below 4"),),
+        evidence=(told, evidence(loss, first(loss) or 0.0)),
+        remedies=_drawn(case, "prediction_variance_ratio begins below 4", from_zero=False),
     )
 
 
@@ -103,17 +103,23 @@ def _zero(case: Case, share: float) -> Finding:
         score=1.0,
         summary=f"{100 * share:.0f} % of the weight tensors began as zeros and still are",
         evidence=(told,),
-        remedies=(_drawn(case, "weight_norm is above 0 everywhere, gradients reach all blocks"),),
+        remedies=_drawn(case, "weight_norm is above 0, gradients reach all blocks", from_zero=True),
     )
 
 
-def _drawn(case: Case, expects: str) -> Remedy:
-    usual = float(case.setting("model.init_scale", 1.0)) != 1.0
-    return Remedy(
-        set={"model.init_scale": 1.0 if usual else SMALLER},
-        expects=expects,
-        safety="none known; the first loss changes",
-        source="Glorot and Bengio 2010; measured at scales 0.1, 0.3 and 1: .15, .15 and .19",
+def _drawn(case: Case, expects: str, *, from_zero: bool) -> tuple[Remedy, ...]:
+    scale = case.setting("model.init_scale")
+    if scale is None or scale == (1 if from_zero else 0):
+        return ()
+    # Too wide a start at the usual scale, or below it, is brought further down and never up.
+    usual = from_zero or scale > 1
+    return (
+        Remedy(
+            set={"model.init_scale": 1.0 if usual else float(f"{SMALLER * scale:.2g}")},
+            expects=expects,
+            safety="none known; the first loss changes",
+            source="Glorot and Bengio 2010; measured at scales 0.1, 0.3 and 1: .15, .15 and .19",
+        ),
     )
 
 

@@ -1,8 +1,8 @@
 """Positions are there, but too faint beside the stream to be used, or so loud that they drown it.
 
 What it looks for: the added positions stay below a tenth of the stream, and what a linear probe
-reads from the tokens is lost in a pool that needs attention to sort them; or they stay above ten
-times the stream, and the output explains little of what a probe reads from the window.
+reads from the tokens is gone behind a pool that needs attention to sort them; or they stay above
+ten times the stream, and the output explains little of what a probe reads from the window.
 
 Why training stalls: attention can tell tokens apart by their place only if the place shows in
 queries and keys. A learned table that starts at 0.02 takes most of a short run to get there.
@@ -38,19 +38,25 @@ from tsdiag.diagnostics.findings import (
 )
 from tsdiag.diagnostics.measures import greatest, last, least
 from tsdiag.diagnostics.rules.rule import Plan, Rule
-from tsdiag.diagnostics.waterfall import pool, trust, unread, waterfall
+from tsdiag.diagnostics.waterfall import lost, pool, trust, unread, waterfall
 
 # The catalogue's range. Sinusoids have 0.6 to 1.4 of the stream in healthy runs; learned tables
 # have 0.015 to 0.1, harmless as long as the next limit holds.
 FAINT, LOUD = 0.1, 10.0
-# Share of the skill that is lost at such a pool: up to 0.26 in healthy runs (tests/traces).
+# Share of the skill that is gone behind such a pool: below 0 in healthy runs (tests/traces), and
+# in two with a pool of the last token that a low rate or batches of one held back.
 LOSES, ALL = 0.4, 0.95
 
 
 def at_pool(record: Record) -> float | None:
-    """Return the share of the skill that is lost where a pool leaves fewer numbers."""
+    """Return the share of the skill that is gone behind a pool that leaves fewer numbers.
+
+    What the head makes of it is left out: untrained, it would make any pool look guilty.
+    """
     around = pool(record)
-    return around.lost if around and around.behind.features < around.before.features else None
+    if around is None or around.behind.features >= around.before.features:
+        return None
+    return lost(around.before, around.behind)
 
 
 def check(case: Case) -> Answer:
@@ -88,17 +94,18 @@ def warn(plan: Plan) -> str | None:
 
 def _finding(case: Case, ratio: Evidence, score: float, *, faint: bool) -> Finding:
     places, around = waterfall(case.record), pool(case.record)
-    before, output = around.before if faint and around else places[0], places[-1]
+    before, after = (around.before, around.behind) if faint and around else (places[0], places[-1])
+    told = f"{after.skill:z.2f} behind the pool" if faint else f"the output {after.skill:z.2f}"
     return Finding(
         cause="positions-swamped",
         score=trust(case.record) * score,
         summary=f"positions have {'at most' if faint else 'at least'} {ratio.observed:.2g} times "
-        f"the stream's size; a probe reads {before.skill:.2f} of the target at {before.where}, "
-        f"the output {output.skill:.2f}",
+        f"the stream's size; a probe reads {before.skill:z.2f} of the target at {before.where}, "
+        f"{told}",
         evidence=(
             ratio,
             evidence(before.curve, before.skill),
-            evidence(output.curve, output.skill, before.skill * (1 - LOSES)),
+            evidence(after.curve, after.skill, before.skill * (1 - LOSES)),
         ),
         remedies=_remedies(case, faint),
     )

@@ -96,12 +96,13 @@ def _last_entropy(record: Record) -> float | None:
 
 
 def _remedies(case: Case) -> tuple[Remedy, ...]:
-    upright: dict[str, Any] = {"model.norm": "pre", "model.residual_scale": 1.0}
+    scale = float(case.setting("model.residual_scale", 1.0))
+    upright: dict[str, Any] = {"model.norm": "pre", "model.residual_scale": min(1.0, scale)}
     post, blocks = case.setting("model.norm") == "post", len(case.record.blocks)
     fewer: dict[str, Any] = {"model.n_layers": max(1, blocks // 6)}
-    softer: dict[str, Any] = {"model.residual_scale": round((2 * blocks) ** -0.25, 3)}
+    softer: dict[str, Any] = {"model.residual_scale": min(scale, round((2 * blocks) ** -0.25, 3))}
     edits = (
-        (upright, "the stream grows with depth; final_norm should be on", "Noci et al. 2022"),
+        (upright, "the stream grows with depth", "Noci et al. 2022"),
         (softer if post else {}, "a slower start", "Wang et al. 2022 (DeepNet), alpha"),
         ({} if post else fewer, "less depth", "Dong et al. 2021"),
     )

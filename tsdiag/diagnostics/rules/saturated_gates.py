@@ -32,6 +32,7 @@ from tsdiag.diagnostics.rules.rule import Plan, Rule
 # Share of gates. Healthy traces below 0.001 (tests/traces), stalled ones 0.57 to 0.99.
 PINNED, ALL = 0.5, 0.95
 AT_START = 0.25  # pinned before the first step: not training's doing
+DRIVEN = 0.5
 LARGE = 3.0  # weights drawn this many times as large as usual pinned half of the gates
 
 
@@ -51,7 +52,8 @@ def check(case: Case) -> Answer:
     begun = first(worst) or 0.0
     return Finding(
         cause="saturated-gates",
-        score=strength(observed, limit, ALL),
+        # Driven out in training, they are the sign of what drove them.
+        score=strength(observed, limit, ALL) if begun >= AT_START else DRIVEN,
         summary=f"{observed:.0%} of the gates of {worst.where} are pinned open or shut "
         f"({begun:.0%} before the first step)",
         evidence=(evidence(worst, observed, limit),),
@@ -69,7 +71,9 @@ def warn(plan: Plan) -> str | None:
 
 def _remedies(case: Case, begun: float) -> tuple[Remedy, ...]:
     rate = case.setting("optimizer.lr", 0.0)
-    drawn: dict[str, Any] = {"model.init_scale": 1.0}
+    drawn: dict[str, Any] = (
+        {"model.init_scale": 1.0} if case.setting("model.init_scale", 1.0) > 1 else {}
+    )
     scaled: dict[str, Any] = {"data.scale_inputs": True}
     slower: dict[str, Any] = {
         "optimizer.lr": float(f"{rate / 10:.2g}"),

@@ -91,22 +91,29 @@ def _breaks(norms: list[float]) -> bool:
 
 
 def _remedies(case: Case, blocks: int) -> tuple[Remedy, ...]:
-    upright: dict[str, Any] = {"model.norm": "pre", "model.residual_scale": 1.0}
-    fewer: dict[str, Any] = {"model.n_layers": max(2, blocks // 6)}
-    scaled: dict[str, Any] = {"model.residual_scale": round((2 * blocks) ** -0.25, 3)}
+    scale = float(case.setting("model.residual_scale", 1.0))
+    upright: dict[str, Any] = {"model.norm": "pre", "model.residual_scale": min(1.0, scale)}
+    fewer = max(2, blocks // 6)
+    scaled = round((2 * blocks) ** -0.25, 3)
     expects = "block_gradient_norm of the first block rises to that of the last"
     some = [
         Remedy(
             set={path: new for path, new in upright.items() if case.setting(path) != new},
             expects=expects,
-            safety="the stream is no longer normalised between blocks; final_norm should be on",
+            safety="the stream is no longer normalised between blocks, and grows with depth",
             source="Xiong et al. 2020",
         ),
-        Remedy(set=fewer, expects=expects, safety="less depth", source="measured: tests/traces"),
+        Remedy(
+            set={"model.n_layers": fewer} if fewer < blocks else {},
+            expects=expects,
+            safety="less depth",
+            source="measured: tests/traces",
+        ),
     ]
-    if case.setting("model.norm") == "post":
+    if case.setting("model.norm") == "post" and scaled < scale:
+        edit: dict[str, Any] = {"model.residual_scale": scaled}
         source = "Wang et al. 2022, alpha of an encoder"
-        some.append(Remedy(set=scaled, expects=expects, safety="slower start", source=source))
+        some.append(Remedy(set=edit, expects=expects, safety="slower start", source=source))
     return tuple(r for r in some if r.set and r.set.keys() <= case.record.config.keys())
 
 

@@ -18,22 +18,23 @@ LEAST_VALUES, FAR = 10, 3.0
 
 
 def measure_columns(dataset: Dataset) -> Columns | str:
-    """Look at the train span; the share of missing cells alone is that of all rows read."""
+    """Look at the train span; missing cells alone are also counted in the validation span.
+
+    A column that varies less than a 32-bit float can tell is constant to a model.
+    """
     stop, names = dataset.split.train.stop, dataset.series.channels
     values = dataset.series.values[:stop]
-    missing = float(np.isnan(values).mean()) + dataset.summary.filled_share
-    known = [column[~np.isnan(column)] for column in values.T]
-    constant = [len(k) == 0 or bool(k.min() == k.max()) for k in known]
+    given = dataset.train.inputs[:stop].double().numpy()
+    constant = [_is_constant(column) for column in given.T]
     alive = [n for n in range(len(names)) if not constant[n]]
     if not alive:
         return f"all {len(names)} columns are constant over the train span"
-    found = [(names[n], find_sentinels(known[n])) for n in alive]
-    inputs = dataset.train.inputs[:stop, alive].double().numpy()
-    means, spreads = np.nanmean(inputs, axis=0), np.nanstd(inputs, axis=0)
+    found = [(names[n], find_sentinels(_known(values[:, n]))) for n in alive]
+    means, spreads = np.nanmean(given[:, alive], axis=0), np.nanstd(given[:, alive], axis=0)
     sizes = dict(zip(alive, np.hypot(means, spreads).tolist(), strict=True))
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     return Columns(
-        missing_share=min(1.0, missing),
+        missing_share=missing_share(dataset),
         constant=tuple(name for name, same in zip(names, constant, strict=True) if same),
         duplicates=_duplicates(values, names, alive),
         sentinels=tuple(
@@ -48,22 +49,45 @@ def measure_columns(dataset: Dataset) -> Columns | str:
     )
 
 
+def missing_share(dataset: Dataset) -> float:
+    """Return the share of cells in train and validation rows that were empty as read, at most.
+
+    A filled cell repeats the one above it. How many were filled is known of all rows together, so
+    what repeats in these two spans bounds it: it is exact where values seldom repeat by themselves,
+    and gaps of test rows count only as far as other repeats could be theirs.
+    """
+    series, stop = dataset.series, dataset.split.validation.stop
+    apart = [n for n, name in enumerate(series.targets) if name not in series.channels]
+    cells = np.hstack([series.values[:stop], series.target_values[:stop, apart]])
+    repeated = int((cells[1:] == cells[:-1]).sum())
+    return float((np.isnan(cells).sum() + min(series.filled, repeated)) / cells.size)
+
+
+def _known(column: Column) -> Column:
+    return np.asarray(column[~np.isnan(column)])
+
+
+def _is_constant(column: Column) -> bool:
+    known = _known(column)
+    return len(known) == 0 or bool(known.min() == known.max())
+
+
 def find_sentinels(column: Column) -> list[tuple[float, float, float]]:
     """Return value, share and inflation of the extreme values that are far from all others.
 
     Far is three times the range of the middle 90 % of the others, away from the nearest of them.
     One value at either end is looked for, and once more behind it.
     """
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, float]] = []
     rest = column
     for side in (np.min, np.max, np.min, np.max):
         value = float(side(rest))
         others = rest[rest != value]
         if _is_sentinel(value, len(rest) - len(others), others, len(column)):
-            found.append((value, (len(rest) - len(others)) / len(column), 0.0))
+            found.append((value, (len(rest) - len(others)) / len(column)))
             rest = others
     inflation = float(column.std() / rest.std()) if found else 1.0
-    return sorted((value, share, inflation) for value, share, _ in found)
+    return sorted((value, share, inflation) for value, share in found)
 
 
 def _is_sentinel(value: float, count: int, others: Column, rows: int) -> bool:
@@ -71,7 +95,7 @@ def _is_sentinel(value: float, count: int, others: Column, rows: int) -> bool:
         return False
     low, high = np.quantile(others, [0.05, 0.95])
     gap = float(np.abs(others - value).min())
-    return bool(gap > FAR * (high - low) and high > low)
+    return bool(gap > FAR * (high - low) and others.std() > 0 and high > low)
 
 
 def _duplicates(

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from tsdiag.diagnostics.audit import Permutation
-from tsdiag.runs.audits.problem import Problem, overlap_of
+from tsdiag.runs.audits.problem import Problem
 from tsdiag.runs.audits.regression import Outputs
+from tsdiag.runs.levels import overlap_of
 from tsdiag.statistics import block_length
 
 SHUFFLES = 19  # the fewest with which p can be .05

@@ -20,6 +20,7 @@ from tsdiag.diagnostics.states import NAIVE
 from tsdiag.models.floors import FittedFloor, measure_floors
 from tsdiag.models.ridge import scaled_targets
 from tsdiag.runs.audits.regression import Outputs, Regression, regress
+from tsdiag.runs.levels import overlap_of
 from tsdiag.statistics import block_length, block_variance
 
 MOST_INPUTS = 2048  # numbers of a window: 62 rows of 33 channels
@@ -90,16 +91,10 @@ def skill_error(errors: Outputs, naive: Outputs, overlap: int) -> float:
     return float(np.sqrt(block_variance(series, block_length(series, overlap))))
 
 
-def overlap_of(windows: Windows) -> int:
-    """Return how many neighbouring windows share a target row."""
-    spacing = max(1.0, float(windows.ends.diff().double().mean())) if len(windows) > 1 else 1.0
-    return -(-windows.prediction_length // round(spacing))
-
-
 def pose(
     dataset: Dataset, floors: Mapping[str, FittedFloor] | None, validation_windows: int
 ) -> Problem | str:
-    """Return the problem, or the reason why there are too few windows for one."""
+    """Return the problem, or the reason why there is none, such as too few windows."""
     train = latest(dataset.train)
     most = min(validation_windows or MOST_VALIDATION, MOST_VALIDATION)
     validation = dataset.validation.every(most)
@@ -111,7 +106,10 @@ def pose(
     chosen = evenly(train.n_targets * train.prediction_length, MOST_OUTPUTS)
     spans = (train, validation)
     truth = [_outputs(scaled_targets(windows), chosen) for windows in spans]
-    name, naive = _best_naive(dataset, floors, validation)
+    best = _best_naive(dataset, floors, validation)
+    if best is None:
+        return "no naive floor was measured"
+    name, naive = best
     guesses = [_outputs(naive.predict(windows), chosen) for windows in spans]
     squares = np.square(truth[1] - guesses[1])
     if np.sqrt(squares.max()) <= EXACT * np.abs(truth[1]).max():
@@ -123,7 +121,10 @@ def pose(
     channels = _channels(dataset)
     enough = max(FEW_ROWS, len(train) // (2 * len(channels)))  # two windows for each input
     length = min(train.context_length, enough, max(1, MOST_INPUTS // len(channels)))
-    rows = train.inputs.numpy()[:, channels].astype(np.float64)
+    given = train.inputs.numpy()[:, channels].astype(np.float64)
+    # Ridge is indifferent to where inputs lie, but sums of squares far from zero round away what
+    # varies; a row inside of a window has no missing cell.
+    rows = given - given[int(train.ends[0])]
     targets = (truth[0], truth[1])
     main = regress(rows, length, (train.ends.numpy(), validation.ends.numpy()), targets)
     return Problem(dataset, train, validation, chosen, channels, name, squares, targets, main)
@@ -131,11 +132,13 @@ def pose(
 
 def _best_naive(
     dataset: Dataset, floors: Mapping[str, FittedFloor] | None, validation: Windows
-) -> tuple[str, FittedFloor]:
-    """Return the naive floor with the least validation loss."""
+) -> tuple[str, FittedFloor] | None:
+    """Return the naive floor with the least validation loss; None where all of them failed."""
     known = measure_floors(dataset) if floors is None else floors
     truth = scaled_targets(validation)
     naive = [name for name in NAIVE if name in known and not known[name].reason]
+    if not naive:
+        return None
     losses = {n: float(np.square(known[n].predict(validation) - truth).mean()) for n in naive}
     best = min(losses, key=losses.__getitem__)
     return best, known[best]

@@ -13,14 +13,16 @@ from tsdiag.diagnostics.audit import TargetFacts
 from tsdiag.models.ridge import scaled_targets
 
 DIGITS = 9  # changes of stored decimals differ by rounding: equal to so many digits is the same
-ALL = 4096  # windows whose unscaled targets are looked at
 
 
-def measure_target(dataset: Dataset) -> TargetFacts:
+def measure_target(dataset: Dataset) -> TargetFacts | str:
     """Look at the targets of all train and validation windows, and at the inputs of both spans."""
     train, validation = (scaled_targets(w) for w in (dataset.train, dataset.validation))
     own, other = (some.reshape(-1, some.shape[-1]) for some in (train, validation))
     spread = own.std(axis=0)
+    if not spread.all():
+        still = dataset.series.targets[int(spread.argmin())]
+        return f'target "{still}" is the same in all train windows once in 32-bit floats'
     shifts = np.abs(other.mean(axis=0) - own.mean(axis=0)) / spread
     worst = int(shifts.argmax())
     name, shift = _input_shift(dataset)
