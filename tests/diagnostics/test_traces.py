@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,20 @@ def test_findings_carry_numbers_and_edits_that_fit(name):
         for remedy in finding.remedies:
             edited = config.edits(remedy.set)
             assert edited != config, (finding.cause, remedy.set)
+
+
+SIBLINGS = tuple(
+    CASES[name].record for name in ("healthy-patch", "healthy-rows", "healthy-founding")
+)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_healthy_siblings_can_only_excuse(name):
+    beside = replace(CASES[name], healthy=SIBLINGS)
+    accused = [
+        rule.cause
+        for rule in RULES
+        if isinstance(answer(rule, beside), Finding)
+        and not isinstance(answer(rule, CASES[name]), Finding)
+    ]
+    assert accused == []

@@ -48,10 +48,16 @@ def sharpest(record: Record) -> float | None:
     return min(known(last(head) for head in record.places("attention_entropy")), default=None)
 
 
+def sharpness(record: Record) -> float | None:
+    """Return how far the sharpest head is from uniform, which healthy siblings may be near, too."""
+    least = sharpest(record)
+    return None if least is None else 1 - least
+
+
 def check(case: Case) -> Answer:
     """Look for idle attention in a stream that nothing widens."""
     ratio = _width_ratio(case)
-    limit = case.lower(sharpest, UNIFORM)
+    limit = 1 - case.lower(sharpness, 1 - UNIFORM)
     least, missed = sharpest(case.record), unread(case.record)
     if ratio is None or ratio <= WIDE or least is None or least < limit:
         return Clear()
