@@ -3,8 +3,8 @@
 ``examples/stalled``: a series with a known ceiling (macd, 33 channels), a window of 48 rows instead
 of 240, and a budget of 200 steps of 32 windows. The model itself is whole: 8 blocks of 6 heads of
 512 on a stream of 33, ff_dim 8, no projection, no positions, a readout that averages channels. At
-1e-4 it ends at the mean (1.00); at 1e-3 in the study file, with nothing else changed, at .31. So the
-rate comes first, and what else is wrong ranks below it.
+1e-4 it ends at the mean (1.00); at 1e-3 in the study file, with nothing else changed, at .31.
+So the rate comes first, and what else is wrong ranks below it.
 """
 
 from __future__ import annotations
