@@ -42,7 +42,7 @@ class Frozen(BaseModel):
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse what pydantic would read as 1 or 0: ``batch_size = true`` is a slip."""
         annotation = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+        if isinstance(value, bool) and not {Any, bool} & {annotation, *get_args(annotation)}:
             raise ValueError(f"{str(value).lower()} is no value for it; give a number or a word")
         return value
 

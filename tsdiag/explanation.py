@@ -12,7 +12,9 @@ from tsdiag.diagnostics.diagnose import diagnose
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.store.cases import load_case
 from tsdiag.store.chosen import chosen_study, explained_run
-from tsdiag.store.database import open_store
+from tsdiag.store.database import Store, open_store
+from tsdiag.store.interventions import stored_verification
+from tsdiag.store.runs import RunRow
 
 DEFAULT_STORAGE = "sqlite:///tsdiag.db"
 
@@ -23,9 +25,9 @@ class Explanation(Diagnosis):
     _case: Case = PrivateAttr()
 
     @classmethod
-    def of(cls, case: Case, study: str, trial: int | None) -> Self:
-        """Ask the rules about a case."""
-        found = cls.model_validate(diagnose(case, study, trial).model_dump())
+    def told(cls, diagnosis: Diagnosis, case: Case) -> Self:
+        """Return a diagnosis with the case that it is of."""
+        found = cls.model_validate(diagnosis.model_dump(by_alias=True))
         found._case = case
         return found
 
@@ -52,5 +54,15 @@ def explain(trial: int | str, study: str | None = None, storage: str | None = No
     url = storage or os.environ.get("TSDIAG_STORAGE") or DEFAULT_STORAGE
     store = open_store(url, read_only=True)
     row = explained_run(store, chosen_study(store, study).name, str(trial))
+    return explained(store, row)
+
+
+def explained(store: Store, row: RunRow) -> Explanation:
+    """Explain a run, with the verdicts that carrying its remedies out has earned."""
     case = load_case(store, row)
-    return Explanation.of(case, row.study, row.trial if row.role == "trial" else None)
+    number = row.trial if row.role == "trial" else None
+    diagnosis = diagnose(case, row.study, number)
+    verification = stored_verification(store, row.id)
+    if verification is not None:
+        diagnosis = diagnosis.with_verdicts(verification)
+    return Explanation.told(diagnosis, case)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,9 +199,14 @@ def proportion_interval(hits: int, count: int, confidence: float = 0.95) -> Esti
     return Estimate(hits / count, low, high)
 
 
-def sign_flip(differences: Values, rng: np.random.Generator | None = None) -> float:
-    """Return the two-sided p that the signs of paired differences are chance (Fisher 1935).
+def sign_flip(
+    differences: Values,
+    rng: np.random.Generator | None = None,
+    alternative: Literal["two-sided", "less"] = "two-sided",
+) -> float:
+    """Return the p that the signs of paired differences are chance (Fisher 1935).
 
+    With "less", only sums as far below 0 count: for an effect whose sign was said beforehand.
     Exact up to 16 pairs: all sign patterns are counted. Beyond that 65,536 of them are drawn.
     """
     count = len(differences)
@@ -209,9 +215,11 @@ def sign_flip(differences: Values, rng: np.random.Generator | None = None) -> fl
     else:
         signs = 1 - 2 * (rng or np.random.default_rng(0)).integers(0, 2, size=(2**16, count))
         signs[0] = 1  # the observed pattern is one of those possible, so p is never 0
-    sums = np.abs(signs @ differences)
-    observed = abs(float(differences.sum()))
-    return float(np.mean(sums >= observed * (1 - 1e-9)))  # sums in another order differ by rounding
+    sums, observed = signs @ differences, float(differences.sum())
+    slack = 1e-9 * float(np.abs(differences).sum())  # sums in another order differ by rounding
+    if alternative == "less":
+        return float(np.mean(sums <= observed + slack))
+    return float(np.mean(np.abs(sums) >= abs(observed) - slack))
 
 
 def probability_of_superiority(

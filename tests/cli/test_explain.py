@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tsdiag.cli.explain import _print
 from tsdiag.cli.main import app
 from tsdiag.diagnostics.findings import Diagnosis
+from tsdiag.diagnostics.verdicts import RandomSearch, Repair, Verdict
 from tsdiag.explanation import explain
 from tsdiag.store.curves import append_curves
 from tsdiag.store.database import open_store
@@ -97,6 +99,30 @@ def test_the_next_line_means_the_same_trial(ask, url, tmp_path, monkeypatch):
     done = CliRunner().invoke(app, line.split()[1:])
     assert done.exit_code == 0
     assert (tmp_path / "trial-0.html").exists()
+
+
+def test_what_is_not_verified_yet_can_be(ask, url):
+    lines = [line.strip() for line in ask("explain", "0").stdout.splitlines()]
+    assert f"tsdiag explain 0 --verify --storage {url}" in lines
+    assert "--verify" not in ask("explain", "1").stdout
+
+
+def test_a_repair_leads_to_a_search(url, capsys):
+    known = {"set": {"optimizer.lr": 0.01}, "outcome": "confirmed", "why": "", "effect": -0.5}
+    verdict = Verdict(seeds=5, steps=80, interval=(-0.6, -0.4), **known)
+    chance = RandomSearch(runs=3, steps=240, beaten=True)
+    repair = Repair(set=verdict.set, verdict=verdict, minimal=True, random=chance)
+    changes = {"repair": repair, "verification": "confirmed", "verified": True}
+    diagnosis = explain(0, storage=url).model_copy(update=changes)
+    told = f" --study wind --storage {url}"
+    _print(diagnosis, "0", None, told)
+    shown = capsys.readouterr().out
+    assert f"Next: tsdiag search wind --repair 0 --storage {url}" in shown
+    assert f"tsdiag explain 0 --html trial-0.html{told}" in shown
+    assert "--verify" not in shown
+    bare = diagnosis.model_copy(update={"verified": False})
+    _print(bare, "0", None, told)
+    assert f"tsdiag explain 0 --verify{told}" in capsys.readouterr().out
 
 
 def test_a_healthy_trial_has_no_findings(ask):

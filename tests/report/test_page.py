@@ -20,6 +20,7 @@ from tsdiag.diagnostics.findings import (
     RunScores,
     Unmeasured,
 )
+from tsdiag.diagnostics.verdicts import Member, RandomSearch, Repair, Verdict
 from tsdiag.plots import figures
 from tsdiag.report.page import page
 
@@ -170,13 +171,41 @@ def test_losses_are_ranked():
     assert places == sorted(places)
 
 
+def verdict(changes, **more):
+    known = {
+        "outcome": "confirmed",
+        "why": "5 pairs",
+        "set": changes,
+        "effect": -0.4,
+        "interval": (-0.43, -0.37),
+        "p": 1 / 32,
+        "control": 0.69,
+        "treatment": 0.29,
+        "attained": 0.71,
+        "seeds": 5,
+        "steps": 80,
+    }
+    return Verdict(**known | more)
+
+
 def test_verdict_and_repair_are_told_when_there_are_any():
-    finding = (
-        made().findings[0].model_copy(update={"verdict": {"answer": "confirmed", "effect": -0.2}})
-    )
-    words = " ".join(Reader(page(made(findings=(finding,), repair={"steps": 80}), {})).words)
-    assert "Verdict answer confirmed effect -0.2" in words
-    assert "Repair steps 80" in words
+    edit = {"model.positions": "sinusoidal"}
+    finding = made().findings[0].model_copy(update={"verdict": verdict(edit)})
+    repair = Repair(set=edit, verdict=verdict(edit), minimal=True)
+    words = " ".join(Reader(page(made(findings=(finding,), repair=repair), {})).words)
+    for told in (
+        "Verified confirmed this change brings it to learning",
+        'model.positions = "sinusoidal" Validation loss 0.69 -> 0.29 over 5 pairs of seeds',
+        "71 % of the way from last value to lstm",
+        'confirmed model.positions = "sinusoidal" loss moved by -0.40 [-0.43, -0.37]',
+    ):
+        assert told in words
+
+
+def test_what_was_carried_out_in_vain_is_told():
+    words = " ".join(Reader(page(made(verification="no repair: it is refuted"), {})).words)
+    assert "Verification not confirmed no repair: it is refuted" in words
+    assert "erifi" not in " ".join(Reader(page(made(), {})).words)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +232,17 @@ def test_a_run_without_scores():
 def test_hostile_names_are_text(recorded_page):
     remedy = Remedy(set={HOSTILE: HOSTILE}, expects=HOSTILE, safety=HOSTILE, source=HOSTILE)
     seen = Evidence(signal=HOSTILE, where=HOSTILE, observed=1.0, unit=HOSTILE)
+    bad = verdict(
+        {HOSTILE: HOSTILE}, why=HOSTILE, alone=False, others=(HOSTILE,), outcome="refuted"
+    )
+    part = Member(path=HOSTILE, value=HOSTILE, alone=bad, without=bad)
     finding = Finding(
-        cause="order-blind", score=1, summary=HOSTILE, evidence=(seen,), remedies=(remedy,)
+        cause="order-blind",
+        score=1,
+        summary=HOSTILE,
+        evidence=(seen,),
+        remedies=(remedy,),
+        verdict=bad,
     )
     told = made(
         study=HOSTILE,
@@ -213,7 +251,13 @@ def test_hostile_names_are_text(recorded_page):
         clear=(HOSTILE,),
         not_measured=(Unmeasured(cause=HOSTILE, why=HOSTILE),),
         scores=RunScores(validation_loss=1.0, floors={HOSTILE: 2.0}),
-        repair={HOSTILE: HOSTILE},
+        repair=Repair(
+            set={HOSTILE: HOSTILE, "model.pooling": HOSTILE},
+            verdict=bad,
+            minimal=False,
+            members=(part, part),
+            random=RandomSearch(runs=1, steps=1, beaten=True, why=HOSTILE),
+        ),
     )
     figure = figures(load_case("order-blind"))["loss"]
     figure.update_layout(title_text=HOSTILE)

@@ -9,7 +9,18 @@ import pytest
 
 from tsdiag.data.summary import DataSummary
 from tsdiag.report.data_summary import data_summary_text
-from tsdiag.report.wording import decimals_for, duration, listing, number, percent, size, table
+from tsdiag.report.wording import (
+    code,
+    decimals_for,
+    duration,
+    listing,
+    number,
+    paragraph,
+    percent,
+    sentence,
+    size,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +37,19 @@ from tsdiag.report.wording import decimals_for, duration, listing, number, perce
 )
 def test_number(value, words):
     assert number(value) == words
+
+
+def test_no_line_ends_within_an_interval():
+    for length in range(50, 80):
+        lines = paragraph("x" * length + " -0.51 [-0.54, +0.48], and so on").splitlines()
+        assert any("[-0.54, +0.48]" in line for line in lines)
+        assert max(map(len, lines)) <= 80
+
+
+def test_a_sentence_and_code():
+    assert sentence("it stands.") == "It stands."
+    assert sentence("it stands") == "It stands."
+    assert code("a`b\nc") == "`a'b?c`"
 
 
 def test_number_of_decimals_shows_the_difference():

@@ -149,6 +149,12 @@ def test_an_enqueued_configuration_is_tried_as_it_is_written(paths):
     assert "optimizer.weight_decay" in known
 
 
+def test_an_enqueued_zero_is_outside_a_logarithmic_range():
+    paths = {"optimizer.weight_decay": 0.0}
+    spec = spec_of({}, [paths])
+    assert "optimizer.weight_decay" not in enqueued_parameters(spec, paths)
+
+
 def test_enqueued_wins_over_a_fixed_value():
     spec = spec_of({"model.d_model": 32}, [{"model.d_model": 24}])
     assert default_config(spec, spec.enqueue[0]).get("model.d_model") == 24

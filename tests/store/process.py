@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 
 from tsdiag.store.database import open_store
+from tsdiag.store.interventions import save_plan, settle
 from tsdiag.store.leases import claim
 from tsdiag.store.owners import owner
+from tsdiag.store.runs import get_run
 from tsdiag.store.studies import add_look, save_study
 
 
@@ -23,6 +25,11 @@ def main(what: str, url: str, *rest: str) -> None:
             won = claim(store, rest[0], owner(), float(rest[1]))
             print("won" if won else "lost", flush=True)
             sys.stdin.readline()  # stays alive, so that its lease is that of a live process
+        case "plan":
+            save_plan(store, get_run(store, rest[0]), "{}")
+            print("planned", flush=True)
+            sys.stdin.readline()
+            print(settle(store, *rest), flush=True)
         case "look":
             for _ in range(int(rest[0])):
                 add_look(store, "same")

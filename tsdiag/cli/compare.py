@@ -20,7 +20,7 @@ def compare(
     then scores the test span once. A verdict that is there is shown again
     without touching the test span.
     """
-    from tsdiag.cli.progress import Progress
+    from tsdiag.cli.progress import Progress, search_lines
     from tsdiag.diagnostics.leaks import leak
     from tsdiag.report.study import suspicion
     from tsdiag.report.verdict import verdict_text
@@ -35,7 +35,7 @@ def compare(
     spec = StudySpec.model_validate(chosen_study(store, name).spec)
     from tsdiag.search.conduct import conclude
 
-    with Progress() as progress:
+    with Progress(search_lines) as progress:
         comparison = conclude(store, spec, workers=workers, device=device, show=progress)
     reason = leak(audit_of(load_study(store, spec.name)))
     if reason is not None:

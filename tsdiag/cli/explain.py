@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tsdiag.cli.options import DEFAULT_STORAGE, Json, OfStudy, Storage
+from tsdiag.cli.options import DEFAULT_STORAGE, Device, Json, OfStudy, Storage, Workers
 
 if TYPE_CHECKING:
     from tsdiag.diagnostics.findings import Diagnosis
@@ -24,6 +24,18 @@ Html = Annotated[
     typer.Option("--html", metavar="FILE", help="Write one self-contained page with figures."),
 ]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print markdown instead of text.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Prove it: carry its remedies out as paired runs.")
+]
+Budget = Annotated[
+    str, typer.Option("--budget", metavar="TIME", help="With --verify: wall clock, such as 20m.")
+]
+Script = Annotated[
+    Path | None,
+    typer.Option(
+        "--script", metavar="FILE", help="Write a Python file that replays the verified repair."
+    ),
+]
 
 
 def explain(
@@ -33,20 +45,35 @@ def explain(
     html: Html = None,
     json: Json = False,
     markdown: Markdown = False,
+    verify: Verify = False,
+    budget: Budget = "10m",
+    workers: Workers = 0,
+    device: Device = "auto",
+    script: Script = None,
 ) -> None:
     """Explain why a trial stalled: its state, and its causes with their numbers.
 
-    Reads what was measured while it trained; nothing is trained or changed. Works
-    on running, pruned, failed and diverged trials, too.
+    Reads what was measured while it trained; works on running, pruned, failed and
+    diverged trials, too. With --verify its remedies are carried out: short paired
+    runs prove or refute each cause and find the smallest repair. The same line
+    again shows the result, or goes on where the budget ended.
     """
     from tsdiag.errors import UsageError
     from tsdiag.explanation import explain
 
     if json and markdown:
         raise UsageError("--json and --markdown: print one or the other")
+    if verify:
+        from tsdiag.cli.verifying import verify as carry_out
+
+        carry_out(trial, study, storage, budget, workers, device)
     diagnosis = explain(trial, study, storage)
     if html is not None:
         _write_page(html, diagnosis)
+    if script is not None:
+        from tsdiag.cli.scripting import write_script
+
+        write_script(trial, study, storage, script)
     if json:
         typer.echo(diagnosis.to_json())
     elif markdown:
@@ -70,8 +97,16 @@ def _print(diagnosis: Diagnosis, trial: str, html: Path | None, options: str) ->
     from rich.console import Console
 
     from tsdiag.report.diagnosis import diagnosis_text
+    from tsdiag.report.repair import is_unfinished, shown_cause
 
-    lines = [f"tsdiag causes {diagnosis.top_cause}"] if diagnosis.top_cause else []
+    lines = []
+    if diagnosis.repair is not None and diagnosis.trial is not None:
+        where = options.removeprefix(f" --study {shlex.quote(diagnosis.study)}")
+        lines.append(f"tsdiag search {shlex.quote(diagnosis.study)} --repair {trial}{where}")
+    if (cause := shown_cause(diagnosis)) is not None:
+        lines.append(f"tsdiag causes {cause}")
+    if is_unfinished(diagnosis):
+        lines.append(f"tsdiag explain {trial} --verify{options}")
     if html is None:
         lines.append(f"tsdiag explain {trial} --html trial-{trial}.html{options}")
     Console(highlight=False).print(diagnosis_text(diagnosis, tuple(lines)), soft_wrap=True)

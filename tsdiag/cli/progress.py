@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -13,6 +13,8 @@ from rich.table import Table
 from tsdiag.report.wording import duration, number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tsdiag.search.conduct import Snapshot
     from tsdiag.store.runs import RunRow
 
@@ -21,10 +23,16 @@ _PLAIN_EVERY = 10.0
 _UNENDED = ("running", "interrupted")
 
 
-class Progress:
-    """A context that shows snapshots; call it with each new one."""
+T = TypeVar("T")
+# What a waiting person wants to know, as pairs of a word and a fact.
+Lines = list[tuple[str, str]]
 
-    def __init__(self) -> None:
+
+class Progress(Generic[T]):
+    """A context that shows snapshots as ``lines`` tells them; call it with each new one."""
+
+    def __init__(self, lines: Callable[[T], Lines]) -> None:
+        self._lines = lines
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._told = 0.0
@@ -38,27 +46,27 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, snapshot: T) -> None:
         """Show what is going on now."""
         if self._console.is_terminal:
-            self._live.update(_view(snapshot), refresh=True)
+            self._live.update(_view(self._lines(snapshot)), refresh=True)
             return
         now = time.monotonic()
         if now - self._told >= _PLAIN_EVERY:
             self._told = now
-            line = "; ".join(f"{name} {text}" for name, text in _lines(snapshot))
+            line = "; ".join(f"{name} {text}" for name, text in self._lines(snapshot))
             self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _view(snapshot: Snapshot) -> Table:
+def _view(lines: Lines) -> Table:
     grid = Table.grid(padding=(0, 2))
-    for name, text in _lines(snapshot):
+    for name, text in lines:
         grid.add_row(f"[bold]{name}[/bold]", text)
     return grid
 
 
-def _lines(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Return what a waiting person wants to know, as pairs of a word and a fact."""
+def search_lines(snapshot: Snapshot) -> Lines:
+    """Return how a search is getting on."""
     return [
         ("baseline", _baseline(snapshot)),
         ("trials", _trials(snapshot)),
@@ -80,7 +88,8 @@ def _trials(snapshot: Snapshot) -> str:
     rows = [row for row in snapshot.rows if row.role == "trial"]
     running = [row for row in rows if row.state == "running"]
     ended = [row for row in rows if row.state not in _UNENDED]
-    words = [f"{len(ended)} of {snapshot.spec.search.trials} done"]
+    asked = max(snapshot.spec.search.trials, len(rows))  # a repair comes on top
+    words = [f"{len(ended)} of {asked} done"]
     for state in ("pruned", "diverged", "infeasible", "failed"):
         count = sum(row.state == state for row in ended)
         words += [f"{count} {state}"] * (count > 0)

@@ -44,6 +44,10 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="TIME", help="Wall clock, such as 30m; verdict included."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Of the search.")]
+Repair = Annotated[
+    int | None,
+    typer.Option("--repair", min=0, metavar="TRIAL", help="Try this trial's verified repair next."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show study, data and estimated cost; train nothing.")
 ]
@@ -60,39 +64,62 @@ def search(
     seed: Seed = None,
     storage: Storage = DEFAULT_STORAGE,
     device: Device = "auto",
+    repair: Repair = None,
     dry_run: DryRun = False,
 ) -> None:
     """Search transformers against the baseline; the same line again resumes.
 
     The baseline trains first, then trials of transformers. The best ones and
     the baseline train again on fresh seeds and meet the test span once.
+
+    With --repair, what "tsdiag explain TRIAL --verify" found is tried next, also
+    where all trials are done.
     """
     from tsdiag.search.request import requested_spec
 
-    spec = requested_spec(study or DEFAULT_STUDY, data, target, query)
+    if repair is not None and data is None:
+        spec = _study_to_repair(storage, study)
+    else:
+        spec = requested_spec(study or DEFAULT_STUDY, data, target, query)
     spec = spec.with_search(trials=trials, timeout=timeout, seed=seed)
     if study is not None and data is not None:
         shown = without_passwords(data)
         raise UsageError(f'search "{study}" and --data {shown}: name a study or data, not both')
+    if dry_run and repair is not None:
+        raise UsageError(
+            f"--repair {repair} and --dry-run: a dry run reads no trials; leave one of them out"
+        )
     if dry_run:
         from tsdiag.search.estimate import dry_run_text
 
         typer.echo(dry_run_text(spec, workers, device))
         return
-    _search(spec, storage, workers, device)
+    _search(spec, storage, workers, device, repair)
 
 
-def _search(spec: StudySpec, storage: str, workers: int, device: str) -> None:
-    from tsdiag.cli.progress import Progress
+def _study_to_repair(storage: str, study: str | None) -> StudySpec:
+    from tsdiag.search.repairing import study_to_repair
+    from tsdiag.store.database import open_store
+
+    # A mistyped database is an error, not a new one.
+    return study_to_repair(open_store(storage, read_only=True), study)
+
+
+def _search(spec: StudySpec, storage: str, workers: int, device: str, repair: int | None) -> None:
+    from tsdiag.cli.progress import Progress, search_lines
     from tsdiag.report.data_summary import data_summary_text
     from tsdiag.search.conduct import conduct, prepare
+    from tsdiag.search.repairing import asked_repair, enqueue_repair
     from tsdiag.store.database import open_store
 
     store = open_store(storage)
+    asked = None if repair is None else asked_repair(store, spec, repair)
     typer.echo(f"study {spec.name}: reading the data", err=True)
     dataset = prepare(store, spec)
     typer.echo(data_summary_text(dataset.summary), err=True)
-    with Progress() as progress:
+    if asked is not None:
+        typer.echo(enqueue_repair(store, spec, asked), err=True)
+    with Progress(search_lines) as progress:
         result = conduct(store, spec, dataset, workers=workers, device=device, show=progress)
     _print_result(store, spec, result, storage)
 

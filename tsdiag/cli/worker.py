@@ -16,6 +16,7 @@ Index = Annotated[
 Of = Annotated[int, typer.Option(min=1, help="How many workers share this machine's memory.")]
 Deadline = Annotated[float, typer.Option(hidden=True)]
 FinalsOnly = Annotated[bool, typer.Option("--finals-only", hidden=True)]
+Verify = Annotated[str, typer.Option("--verify", metavar="RUN", hidden=True)]
 
 
 def worker(
@@ -26,6 +27,7 @@ def worker(
     of: Of = 1,
     deadline: Deadline = math.inf,
     finals_only: FinalsOnly = False,
+    verify: Verify = "",
 ) -> None:
     """Join a study and run trials until its budget is spent.
 
@@ -41,6 +43,7 @@ def worker(
     import torch
 
     from tsdiag.search.interruption import Interruption
+    from tsdiag.search.verifier import Verifier
     from tsdiag.search.worker import Place, Worker
     from tsdiag.store.database import open_store
     from tsdiag.store.studies import load_study
@@ -54,6 +57,9 @@ def worker(
     if index is None:
         # Two workers of one index would draw the same trials.
         index = int.from_bytes(os.urandom(4))
-    place = Place(index, of, deadline, device, finals_only)
+    place = Place(index, of, deadline, device, finals_only, verify)
     with Interruption() as interruption:
-        Worker(store, name, place, interruption).work()
+        if verify:
+            Verifier(store, place, interruption).work()
+        else:
+            Worker(store, name, place, interruption).work()

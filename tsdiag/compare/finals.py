@@ -57,6 +57,7 @@ class Finals:
         self._store = store
         self._study = study
         # Not the seed that the search was run with: the best trials were chosen on it.
+        # Nor one of interventions; those begin far above (verify/plan.py), so as to take none away.
         used = {row.seed for row in find_runs(store, study) if row.role != "final"}
         fresh = (seed for seed in count(search_seed + 1) if seed not in used)
         self.seeds = tuple(islice(fresh, seeds))

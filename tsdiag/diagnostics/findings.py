@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import ConfigDict, Field
 
 from tsdiag.config import Frozen
+from tsdiag.diagnostics.verdicts import Repair, Verdict, Verification
 
 State = Literal[
     "learning", "stalled", "diverged", "nothing-to-learn", "baseline-suspect", "undecided"
@@ -48,7 +49,7 @@ class Finding(Frozen):
     evidence: tuple[Evidence, ...]
     remedies: tuple[Remedy, ...] = ()
     symptom_of: str | None = Field(None, description="a cause found that would bring this about")
-    verdict: dict[str, Any] | None = None
+    verdict: Verdict | None = Field(None, description="None: no remedy was carried out yet")
 
 
 class Clear(Frozen):
@@ -109,7 +110,9 @@ class Diagnosis(Frozen):
         default_factory=dict,
         description="what in the configuration often hurts, by cause; not shown by measurement",
     )
-    repair: dict[str, Any] | None = None
+    repair: Repair | None = Field(None, description="None: not verified, or none was found")
+    verification: str | None = Field(None, description="what carrying remedies out showed")
+    verified: bool = Field(False, description="all that was to be carried out has been")
     clear: tuple[str, ...] = ()
     not_measured: tuple[Unmeasured, ...] = ()
 
@@ -117,6 +120,21 @@ class Diagnosis(Frozen):
     def top_cause(self) -> str | None:
         """The cause of the first finding."""
         return self.findings[0].cause if self.findings else None
+
+    def with_verdicts(self, verification: Verification) -> Self:
+        """Return the diagnosis with what carrying its remedies out has shown."""
+        known = verification.verdicts
+        findings = tuple(
+            finding.model_copy(update={"verdict": known.get(finding.cause)})
+            for finding in self.findings
+        )
+        changes = {
+            "findings": findings,
+            "repair": verification.repair,
+            "verification": verification.summary or None,
+            "verified": verification.complete,
+        }
+        return self.model_copy(update=changes)
 
     def to_json(self) -> str:
         """Return the diagnosis as JSON; numbers that are not finite become null."""

@@ -144,6 +144,8 @@ def _build(config: LstmConfig, shapes: Shapes) -> CnnBiLstm:
     return CnnBiLstm(config, shapes)
 
 
+# Rate and schedule are left open by the question. After 1,000 steps of 16 windows of the generated
+# series (macd, 240 rows), validation loss: .234 so, .265 at a constant 1e-3.
 FOUNDING: dict[str, Any] = {
     "model.conv_layers": 2,
     "model.conv_channels": 128,
@@ -157,10 +159,10 @@ FOUNDING: dict[str, Any] = {
     "model.dense_l1": 1e-5,
     "model.dense_l2": 1e-4,
     "optimizer.name": "adam",
-    "optimizer.lr": 1e-3,
+    "optimizer.lr": 2e-3,
     "optimizer.weight_decay": 0.0,
-    "optimizer.warmup_fraction": 0.0,
-    "optimizer.schedule": "constant",
+    "optimizer.warmup_fraction": 0.1,
+    "optimizer.schedule": "cosine",
     "optimizer.clip_norm": 0.0,
 }
 # The defaults above are its sizes. After 600 steps, validation loss on beijing33 and the generated

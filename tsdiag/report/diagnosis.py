@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from tsdiag.report.wording import listing, number, paragraph, plain, plural
+from tsdiag.report.repair import edits, is_confirmed, judged, told
+from tsdiag.report.verified import append_told, append_verdict, told_markdown, verdict_markdown
+from tsdiag.report.wording import code, escaped, listing, number, paragraph, plain, plural, sentence
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -37,19 +38,19 @@ def diagnosis_text(diagnosis: Diagnosis, next_lines: tuple[str, ...] = ()) -> Te
     text = Text()
     text.append(f"{_who(diagnosis)}: ")
     text.append(diagnosis.state, style=f"bold {COLOURS[diagnosis.state]}")
-    text.append(f"\n{paragraph(_sentence(plain(diagnosis.state_reason)))}\n")
+    text.append(f"\n{paragraph(sentence(plain(diagnosis.state_reason)))}\n")
     if scores := _scores(diagnosis.scores):
         text.append(f"{paragraph(scores)}\n")
-    for place, finding in enumerate(diagnosis.findings[:SHOWN], start=1):
-        text.append(f"\n{place}. ")
-        text.append(finding.cause, style="bold")
-        text.append(f"  (score {finding.score:.2f}{_symptom(finding)})\n")
-        text.append("\n".join(_lines(finding)) + "\n")
+    if (verified := told(diagnosis)) is not None:
+        append_told(text, verified)
+    ranked = list(enumerate(diagnosis.findings, start=1))
+    whole = [(place, found) for place, found in ranked if place <= SHOWN or is_confirmed(found)]
+    for place, finding in whole:
+        _append_finding(text, place, finding)
     if diagnosis.state == "learning":
         text.append(f"\n{paragraph(LEARNS)}\n")
-    if rest := diagnosis.findings[SHOWN:]:
-        named = listing([f"{finding.cause} ({finding.score:.2f})" for finding in rest])
-        text.append(f"\n{paragraph(f'Further: {named}')}\n")
+    if rest := [_named(found) for place, found in ranked if (place, found) not in whole]:
+        text.append(f"\n{paragraph(f'Further: {listing(rest)}')}\n")
     if diagnosis.warnings:
         named = f"By its settings alone, not by measurement: {listing(list(diagnosis.warnings))}."
         text.append(f"\n{paragraph(named)}\n")
@@ -62,25 +63,22 @@ def diagnosis_text(diagnosis: Diagnosis, next_lines: tuple[str, ...] = ()) -> Te
 def diagnosis_markdown(diagnosis: Diagnosis) -> str:
     """Return the diagnosis as short markdown; names are escaped."""
     parts = [
-        f"**{diagnosis.state}**: {escaped(_sentence(diagnosis.state_reason))}",
+        f"**{diagnosis.state}**: {escaped(sentence(diagnosis.state_reason))}",
         escaped(_scores(diagnosis.scores)),
     ]
+    if (verified := told(diagnosis)) is not None:
+        parts.append(told_markdown(verified))
     for place, finding in enumerate(diagnosis.findings, start=1):
-        told = "; ".join(_shown(item) for item in finding.evidence[:MOST_EVIDENCE])
+        seen = "; ".join(_shown(item) for item in finding.evidence[:MOST_EVIDENCE])
+        verdict = judged(finding)
+        tries = [f"try {code(edits(remedy.set))}" for remedy in finding.remedies[:1]]
+        points = [escaped(seen), *(tries if verdict is None else verdict_markdown(verdict))]
         parts.append(
             f"{place}. **{finding.cause}** (score {finding.score:.2f}{_symptom(finding)}): "
-            f"{escaped(finding.summary)}\n   - {escaped(told)}"
-            + "".join(f"\n   - try `{_edit(remedy.set)}`" for remedy in finding.remedies[:1])
+            f"{escaped(finding.summary)}" + "".join(f"\n   - {point}" for point in points)
         )
     parts.append(escaped(_silent(diagnosis)))
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Return a text that markdown and HTML show as it is."""
-    for char in "\\`*_[]<>#|~":
-        text = text.replace(char, "&lt;" if char == "<" else f"\\{char}")
-    return text
 
 
 def _who(diagnosis: Diagnosis) -> str:
@@ -88,26 +86,42 @@ def _who(diagnosis: Diagnosis) -> str:
     return f"{who} of {plain(diagnosis.study)}"
 
 
+def _append_finding(text: Text, place: int, finding: Finding) -> None:
+    text.append(f"\n{place}. ")
+    text.append(finding.cause, style="bold")
+    text.append(f"  (score {finding.score:.2f}{_symptom(finding)})\n")
+    text.append("\n".join(_lines(finding)) + "\n")
+    if (verdict := judged(finding)) is not None:
+        append_verdict(text, verdict)
+
+
 def _symptom(finding: Finding) -> str:
     return f", a symptom of {finding.symptom_of}" if finding.symptom_of else ""
 
 
+def _named(finding: Finding) -> str:
+    outcome = "" if finding.verdict is None else f", {finding.verdict.outcome}"
+    return f"{finding.cause} ({finding.score:.2f}{outcome})"
+
+
 def _lines(finding: Finding) -> Iterator[str]:
-    yield paragraph(_sentence(plain(finding.summary)), "   ")
+    yield paragraph(sentence(plain(finding.summary)), "   ")
     shown = "; ".join(_shown(item) for item in finding.evidence[:MOST_EVIDENCE])
     yield paragraph(plain(shown), "   ")
-    told = _told(finding.remedies[0]) if finding.remedies else NO_REMEDY
-    yield paragraph(plain(told), "   ")
+    yield paragraph(plain(_remedied(finding)), "   ")
+
+
+def _remedied(finding: Finding) -> str:
+    """Return what to try, or what was."""
+    if finding.verdict is not None:
+        return f"tried {edits(finding.verdict.set)}"
+    return _told(finding.remedies[0]) if finding.remedies else NO_REMEDY
 
 
 def _told(remedy: Remedy) -> str:
-    words = f"try {_edit(remedy.set)}"
+    words = f"try {edits(remedy.set)}"
     # A set is a set for a reason, and the reason is in its safety.
     return f"{words} ({remedy.safety})" if len(remedy.set) > 1 else words
-
-
-def _edit(paths: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path} = {json.dumps(value)}" for path, value in paths.items())
 
 
 def _shown(item: Evidence) -> str:
@@ -145,8 +159,3 @@ def _silent(diagnosis: Diagnosis) -> str:
     if told:
         words += f" Not measured: {'; '.join(told)}" + (f"; {left} more." if left else ".")
     return paragraph(plain(words))
-
-
-def _sentence(text: str) -> str:
-    """Return a text that begins with a capital letter and ends with a full stop."""
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from tsdiag.diagnostics.findings import Diagnosis, RunScores
 from tsdiag.plots.svg import svg
+from tsdiag.report.repair import MEMBERS, judged, told
 from tsdiag.report.wording import number, plain
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def page(diagnosis: Diagnosis, figures: Mapping[str, go.Figure]) -> str:
         diagnosis=diagnosis,
         subject="The baseline" if diagnosis.trial is None else f"Trial {diagnosis.trial}",
         scores=_scores(diagnosis.scores),
+        verified=told(diagnosis),
+        members=MEMBERS,
         charts=[_chart(name, figure) for name, figure in figures.items()],
         plotly=get_plotlyjs() if figures else "",
     )
@@ -64,7 +67,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         finalize=_final,
     )
-    found.filters.update(short=_short, loss=_loss, setting=_setting, words=_words)
+    found.filters.update(short=_short, setting=_setting, judged=judged)
     return found
 
 

@@ -37,6 +37,7 @@ def search_summary(
     """Return the summary of a search for ``asked`` trials that took ``seconds`` [s]."""
     counts = Counter(row.state for row in board.trials)
     ended = sum(counts[state] for state in ENDED)
+    asked = max(asked, len(board.trials))  # a repair comes on top
     states = [f"{counts[state]} {words}" for state, words in STATES.items() if counts[state]]
     kinds = f" ({', '.join(states)})" if states else ""
     return "\n".join(

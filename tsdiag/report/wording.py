@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size  # a Chinese character is two columns wide
 
 WIDTH = 80
+# An interval stands on one line; textwrap breaks no line at a space of this kind.
+_INTERVAL = re.compile(r"\[[-+\d.]+, [-+\d.]+\]")
+_FIXED = "\u00a0"
 
 
 def plain(name: object) -> str:
@@ -81,10 +85,12 @@ def listing(items: Sequence[str]) -> str:
 
 
 def paragraph(text: str, indent: str = "") -> str:
-    """Fold a text at the terminal's width."""
-    return textwrap.fill(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    """Fold a text at the terminal's width, but not within an interval."""
+    kept = _INTERVAL.sub(lambda found: found[0].replace(" ", _FIXED), text)
+    folded = textwrap.fill(
+        kept, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
+    return folded.replace(_FIXED, " ")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
@@ -111,3 +117,20 @@ def _cell(text: str, width: int, words: bool) -> str:
         text = set_cell_size(text, width - 1) + "…"
     space = " " * (width - cell_len(text))
     return text + space if words else space + text
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital letter and ends with a full stop."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def escaped(text: str) -> str:
+    """Return a text that markdown and HTML show as it is."""
+    for char in "\\`*_[]<>#|~":
+        text = text.replace(char, "&lt;" if char == "<" else f"\\{char}")
+    return text
+
+
+def code(text: str) -> str:
+    """Return a text as markdown's code, which it cannot end."""
+    return f"`{plain(text).replace('`', chr(39))}`"

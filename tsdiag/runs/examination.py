@@ -17,6 +17,7 @@ from tsdiag.diagnostics.signals import SignalName
 from tsdiag.errors import DataError, StoreError
 from tsdiag.models import build, complete
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes
+from tsdiag.runs.origin import begin_with
 from tsdiag.runs.recorder import Recorder
 from tsdiag.runs.weights import shapes_of, unpack_trained
 from tsdiag.store.curves import append_curves, load_trace, merge_curves
@@ -63,7 +64,7 @@ def examine_run(
     that is still under way is left alone: its curves are its own process's to write.
 
     Raises:
-        StoreError: the run is unknown, or still under way.
+        StoreError: the run is unknown, still under way, or began with weights that are gone.
         DataError: the run was trained on other data.
     """
     row = get_run(store, run_id)
@@ -73,7 +74,7 @@ def examine_run(
             "trial: tsdiag trials"
         )
     _refuse_other_data(dataset, row)
-    config, model, step = _as_left(artifacts, dataset, row)
+    config, model, step = _as_left(store, artifacts, dataset, row)
     known = {(s.name, s.where) for s in load_trace(store, run_id).signals if step in s.steps}
     recorder = Recorder()
 
@@ -104,7 +105,7 @@ def _refuse_other_data(dataset: Dataset, row: RunRow) -> None:
 
 
 def _as_left(
-    artifacts: ArtifactStore, dataset: Dataset, row: RunRow
+    store: Store, artifacts: ArtifactStore, dataset: Dataset, row: RunRow
 ) -> tuple[RunConfig, nn.Module, int]:
     """Return a run's configuration, its model, and after how many updates that model was so."""
     if row.weights is not None:
@@ -112,4 +113,7 @@ def _as_left(
         return trained.config, trained.model, row.metrics.get("best_step", row.step)
     config = complete(RunConfig.from_json(row.config))
     generator = torch.Generator().manual_seed(config.seed)
-    return config, build(config, shapes_of(dataset), generator), 0
+    model = build(config, shapes_of(dataset), generator)
+    if row.origin is not None:
+        begin_with(model, row.origin, store, artifacts)
+    return config, model, 0

@@ -25,6 +25,7 @@ from tsdiag.models import build
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes, remove_bytes, write_bytes
 from tsdiag.runs.environment import describe
 from tsdiag.runs.examination import examine
+from tsdiag.runs.origin import begin_with
 from tsdiag.runs.recorder import Recorder
 from tsdiag.runs.weights import pack_trained, shapes_of
 from tsdiag.store.cases import UNMEASURED
@@ -55,6 +56,7 @@ class Request:
     trial: int | None = None
     label: str = ""
     parent: str | None = None
+    origin: str | None = None  # run whose best weights are what this one begins with
     engine: dict[str, Any] | None = None  # what the choice by timing found, kept with the run
 
 
@@ -152,12 +154,11 @@ class Execution:
     def _begin(self, observers: Sequence[Observer]) -> Training:
         config = self.request.config
         generator = torch.Generator().manual_seed(config.seed)
-        model = build(config, shapes_of(self.dataset), generator).to(self.device)
-        # Not torch.manual_seed: it would reach the generators of GPUs that this run does not use.
-        torch.default_generator.manual_seed(config.seed + _DROPOUT_STREAM)
-        for device in self._cuda_devices():
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(config.seed + _DROPOUT_STREAM)
+        model = build(config, shapes_of(self.dataset), generator)
+        if self.request.origin is not None:
+            begin_with(model, self.request.origin, self.store, self.artifacts)
+        model.to(self.device)
+        seed_dropout(config.seed, self.device)
         train = self.dataset.train.to(self.device)
         validation = self.dataset.validation.to(self.device)
         observers = (self._watcher(train), *observers)
@@ -178,6 +179,8 @@ class Execution:
         """Bring the training to where the parent's checkpoint was taken; return what led there."""
         if as_written_now(parent.config) != self.request.config.to_json():
             raise StoreError(f"run {parent.id} had another configuration")
+        if parent.origin != self.request.origin:
+            raise StoreError(f"run {parent.id} began with other weights")
         training.resume(read_bytes(self.artifacts, checkpoint))
         return load_trace(self.store, parent.id).until(training.progress.step, STATES)
 
@@ -278,6 +281,7 @@ class Execution:
             environment=describe(self.device)
             | ({"engine": request.engine} if request.engine else {}),
             parent=request.parent,
+            origin=request.origin,
             started=now,
             updated=now,
         )
@@ -318,6 +322,15 @@ class Execution:
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed what a run's dropout draws from: torch's default generators, on its device alone."""
+    # Not torch.manual_seed: it would reach the generators of GPUs that this run does not use.
+    torch.default_generator.manual_seed(seed + _DROPOUT_STREAM)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed + _DROPOUT_STREAM)
 
 
 def _finite(value: float) -> float | None:

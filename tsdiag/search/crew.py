@@ -86,6 +86,7 @@ class Crew:
             *("--index", str(place.index), "--of", str(place.of)),
             *("--deadline", repr(place.deadline), "--device", place.device),
             *(["--finals-only"] if place.finals_only else []),
+            *(["--verify", place.verify] if place.verify else []),
         ]
         # By environment, not by argument: arguments are public, and the URL may hold a password.
         environment = os.environ | {

@@ -29,6 +29,8 @@ _ASK_LEASE = 60.0
 # User attributes of a successor: the number of the trial it continues, and that trial's run.
 RESUMES = "tsdiag:resumes"
 PARENT_RUN = "tsdiag:parent_run"
+# The number of the trial whose repair this one is: a person asked for it, so it comes next.
+REPAIRS = "tsdiag:repairs"
 # How often a trial's workers died without getting further, and the step where they did.
 DEATHS = "tsdiag:deaths"
 # One that kills whoever takes it would never end; a machine that is switched off five times within
@@ -47,31 +49,38 @@ class TrialQueue:
         self._owner = owner()
 
     def claim(self, wanted: int) -> optuna.Trial | None:
-        """Return the next trial to run, or None while ``wanted`` ones are finished or running."""
+        """Return the next trial to run, or None while ``wanted`` ones are finished or running.
+
+        A repair is run even so: it was asked for beside them.
+        """
         with self._alone():
             trials = self._reaped()
             counted = _counted(trials)
             if self.role == "baseline":
                 # Without one there is no verdict, so a baseline that failed is tried again.
                 counted = [trial for trial in counted if trial.state != TrialState.FAIL]
-            if len(counted) >= wanted:
-                return None
-            trial = self._ask(trials)
-            claim(self._store, self._key(trial.number), self._owner, LEASE)
+            spent = len(counted) >= wanted
+            trial = self._waiting(trials, (REPAIRS,) if spent else (RESUMES, REPAIRS))
+            if trial is None and not spent:
+                trial = self.study.ask()
+            if trial is not None:
+                claim(self._store, self._key(trial.number), self._owner, LEASE)
             return trial
 
-    def _ask(self, trials: list[FrozenTrial]) -> optuna.Trial:
-        """Return a trial that was cut short before those that were never begun.
+    def _waiting(self, trials: list[FrozenTrial], marks: tuple[str, ...]) -> optuna.Trial | None:
+        """Return the first trial in the queue with one of these attributes, the first one first.
 
-        Optuna's own queue is in order of number, and whoever goes on stands at its end.
+        Optuna's own queue is in order of number, so whoever goes on would stand at its end.
         """
-        storage = self.study._storage
-        for trial in trials:
-            if trial.state == TrialState.WAITING and RESUMES in trial.user_attrs:
-                # As ``Study.ask`` takes one from the queue; nobody else does while we are alone.
-                storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)
-                return optuna.Trial(self.study, trial._trial_id)
-        return self.study.ask()
+        for mark in marks:
+            for trial in trials:
+                if trial.state == TrialState.WAITING and mark in trial.user_attrs:
+                    # As ``Study.ask`` takes one; nobody else does while we are alone.
+                    self.study._storage.set_trial_state_values(
+                        trial._trial_id, state=TrialState.RUNNING
+                    )
+                    return optuna.Trial(self.study, trial._trial_id)
+        return None
 
     def keep(self, number: int) -> bool:
         """Renew the lease of a trial; False where another worker has taken it for dead."""
@@ -106,10 +115,15 @@ class TrialQueue:
             trials = _counted(self._reaped())
         return sum(not trial.state.is_finished() for trial in trials)
 
-    def enqueue(self, configurations: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    def enqueue(
+        self,
+        configurations: list[tuple[dict[str, Any], dict[str, Any]]],
+        attributes: dict[str, Any] | None = None,
+    ) -> None:
         """Queue configurations to try first; those that were queued before are left alone.
 
         Each is what the study file says, by path, and the parameters that Optuna can hold of it.
+        Their trials also get the user ``attributes``.
         """
         with self._alone():
             known = [
@@ -118,7 +132,9 @@ class TrialQueue:
             for paths, parameters in configurations:
                 if paths not in known:
                     known.append(paths)
-                    self.study.enqueue_trial(parameters, user_attrs={ENQUEUED: paths})
+                    self.study.enqueue_trial(
+                        parameters, user_attrs={ENQUEUED: paths, **(attributes or {})}
+                    )
 
     def _reaped(self) -> list[FrozenTrial]:
         trials = self.study.get_trials(deepcopy=False)

@@ -196,6 +196,9 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
         return _encoded(value) in distribution.choices
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
+    # Optuna refuses a 0 outright where a range is logarithmic.
+    if isinstance(distribution, FloatDistribution | IntDistribution) and value < distribution.low:
+        return False
     return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 
-from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.diagnostics.signals import SignalName, Trace
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.pruner import MAX_STEPS, why_pruned
@@ -116,11 +116,10 @@ class Watch:
 
 
 @dataclass
-class FinalWatch:
-    """The same for a final run, which nobody prunes; out of time, it waits for another day."""
+class LeaseWatch:
+    """The same for a run that nobody prunes; out of time, it waits for another day."""
 
-    final: FinalRun
-    finals: Finals
+    keep: Callable[[], bool]  # renews its lease; False where another process holds that now
     interruption: Interruption
     deadline: float
     lost: bool = False
@@ -135,6 +134,6 @@ class FinalWatch:
         """Renew the lease if it is time to; False where another process took the run over."""
         now = time.time()
         if now - self._renewed > _RENEW_EVERY:
-            self.lost = not self.finals.keep(self.final)
+            self.lost = not self.keep()
             self._renewed = now
         return not self.lost

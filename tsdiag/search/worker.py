@@ -42,7 +42,7 @@ from tsdiag.search.space import (
 )
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import artifact_store, open_storage
-from tsdiag.search.watch import FinalWatch, Watch
+from tsdiag.search.watch import LeaseWatch, Watch
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
@@ -71,6 +71,7 @@ class Place:
     deadline: float = math.inf  # time.time()
     device: str = "auto"
     finals_only: bool = False
+    verify: str = ""  # a run whose remedies are to be carried out, and nothing else
 
 
 class Worker:
@@ -267,7 +268,9 @@ class Worker:
         return (self.spec.search.trial_timeout or math.inf) - spent
 
     def _run_final(self, final: FinalRun) -> None:
-        watch = FinalWatch(final, self._finals, self._interruption, self._place.deadline)
+        watch = LeaseWatch(
+            lambda: self._finals.keep(final), self._interruption, self._place.deadline
+        )
         try:
             row = self._scored(
                 self._execution(final.request).carry_out(watch, pause=watch.renew), watch
@@ -301,7 +304,7 @@ class Worker:
         update_run(self._store, done.row.id, **remarks)
         return replace(done, row=replace(done.row, **remarks))
 
-    def _scored(self, done: Done, watch: Watch | FinalWatch) -> RunRow:
+    def _scored(self, done: Done, watch: Watch | LeaseWatch) -> RunRow:
         """Add the scores of the best weights on the validation windows to the run."""
         if done.row.weights is None:
             return done.row

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateColumn
 
 from tsdiag.errors import StoreError
-from tsdiag.store.schema import CURVES, FINDINGS, LEASES, RUNS, SCHEMA, STUDIES
+from tsdiag.store.schema import CURVES, FINDINGS, INTERVENTIONS, LEASES, RUNS, SCHEMA, STUDIES
 
 WAIT = 30  # [s] for another process's migration
 _LOCK = 0x7473_6469_6167  # "tsdiag", the number of our advisory lock in PostgreSQL
@@ -48,9 +48,15 @@ def _findings(connection: Connection) -> None:
     create(connection, FINDINGS)
 
 
+def _interventions(connection: Connection) -> None:
+    create(connection, INTERVENTIONS)
+    add_column(connection, RUNS.c.origin)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first-tables", _first_tables),
     ("findings", _findings),
+    ("interventions", _interventions),
 )
 
 

@@ -14,7 +14,8 @@ from tsdiag.errors import StoreError
 from tsdiag.store.database import Store
 from tsdiag.store.schema import RUNS
 
-ROLES = ("baseline", "trial", "final")
+# The last two belong to interventions: the trial as it was, on other seeds, and with a remedy.
+ROLES = ("baseline", "trial", "final", "control", "treatment")
 STATES = (
     "running",
     "completed",
@@ -56,6 +57,7 @@ class RunRow:
     checkpoint: str | None = None  # artifact id
     weights: str | None = None  # artifact id
     parent: str | None = None  # run that this one resumes
+    origin: str | None = None  # run with whose weights this one began
     id: str = field(default_factory=lambda: uuid4().hex)
     started: datetime | None = None  # filled in when stored
     updated: datetime | None = None

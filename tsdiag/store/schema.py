@@ -178,6 +178,7 @@ RUNS = Table(
     Column("checkpoint", String(255)),
     Column("weights", String(255)),
     Column("parent", String(32)),
+    Column("origin", String(32)),
     Column("started", Utc, nullable=False),
     Column("updated", Utc, nullable=False),
     Column("finished", Utc),
@@ -228,5 +229,19 @@ FINDINGS = Table(
     Column("diagnosis", Words, nullable=False),
     Column("written", Utc, nullable=False),
     Index("tsdiag_findings_of_study", "study", "kind", "state", "validation_loss"),
+    **_MYSQL,
+)
+
+# What carrying out the remedies of a run's diagnosis showed, and the plan by which it was done.
+INTERVENTIONS = Table(
+    "tsdiag_interventions",
+    METADATA,
+    Column("run", String(32), primary_key=True),
+    Column("study", String(255), nullable=False),
+    Column("plan", Words, nullable=False),
+    Column("settled", Words),
+    Column("verification", Words),
+    Column("written", Utc, nullable=False),
+    Index("tsdiag_interventions_of_study", "study"),
     **_MYSQL,
 )

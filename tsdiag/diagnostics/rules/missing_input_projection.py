@@ -12,8 +12,9 @@ Told apart from: attention-never-specializes, where an embedding exists; learnin
 which makes any attention look so, and which a higher rate cures; pooling-discards-channels, often
 beside it: either remedy may do.
 
-Remedies: a linear embedding to 64 numbers, heads that share that width, and positions where there
-are none.
+Remedies: an embedding to 64 numbers, heads that share that width, and positions where there are
+none. Of long windows patches of eight rows first, which a few windows suffice to train; else, and
+after them, a linear embedding of each row.
 
 Limits: wide heads over a narrow stream can learn, at a rate of 3e-3 and with enough steps; the
 pattern alone is a warning. Not judged without attention entropies.
@@ -41,6 +42,8 @@ UNIFORM = 0.98
 # Share of the window's skill that the output lacks: healthy runs lack at most 0.34.
 LOSES = 0.5
 WIDTH = 64
+# Windows of more rows than this are offered patches [rows]; the model's own space does the same.
+LONG, PATCH = 64, 8
 
 
 def sharpest(record: Record) -> float | None:
@@ -110,7 +113,15 @@ def _remedies(case: Case) -> tuple[Remedy, ...]:
     }
     if case.setting("model.positions") == "none":
         edit["model.positions"] = "sinusoidal"
+    patched = edit | {"model.embedding": "patch", "model.patch_length": PATCH}
+    patches = Remedy(
+        set=patched,
+        expects="attention_entropy falls below 0.98, validation_loss falls",
+        safety=f"{PATCH} rows become one token; the embedding must keep what differs within them",
+        source="Nie et al. 2023 (PatchTST); measured: 240 rows, 3,456 windows, loss 1.0 -> .29",
+    )
     return (
+        *((patches,) if case.facts.context_length > LONG else ()),
         Remedy(
             set=edit,
             expects="attention_entropy falls below 0.98, validation_loss falls",

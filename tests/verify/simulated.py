@@ -1,0 +1,67 @@
+"""Verifications without training: a function says what each set of changes would reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tsdiag.config import ModelConfig, RunConfig
+from tsdiag.diagnostics.verdicts import Verification
+from tsdiag.models import Shapes, complete
+from tsdiag.verify.arms import Arm
+from tsdiag.verify.conclude import conclude
+from tsdiag.verify.course import Course
+from tsdiag.verify.hypotheses import Hypothesis
+from tsdiag.verify.plan import Plan
+from tsdiag.verify.random_edits import random_edits
+
+SHAPES = Shapes(24, 8)
+Loss = Callable[[Mapping[str, Any]], float]
+
+
+def base(**changes: Any) -> RunConfig:
+    """Return a small transformer that trains for 100 steps."""
+    config = complete(RunConfig(model=ModelConfig(kind="transformer")))
+    paths = {path.replace("__", "."): value for path, value in changes.items()}
+    return config.edits({"training.max_steps": 100, "model.d_model": 16} | paths)
+
+
+def plan(*sets: Mapping[str, Any], steps: int = 100, rungs: tuple[int, ...] = (100,)) -> Plan:
+    """Return the plan of remedies for a run between a naive loss of 1 and a reference of .2."""
+    config = base(optimizer__lr=1e-5, model__pooling="mean_channels")
+    named = [Hypothesis(set=dict(s), causes=(f"cause-{i}",)) for i, s in enumerate(sets)]
+    return Plan(
+        run="r",
+        study="s",
+        trial=0,
+        config=config.to_json(),
+        hypotheses=tuple(named),
+        left_out={},
+        random=tuple(random_edits(config, SHAPES, 24, 0)),
+        steps=steps,
+        rungs=rungs,
+        seeds=(1001, 1002, 1003, 1004, 1005),
+        screen_seed=1000,
+        naive=1.0,
+        reference=0.2,
+        weights=None,
+        pace=0.01,
+    )
+
+
+def carried_out(
+    plan: Plan, loss: Loss, noise: float = 0.01, closed: bool = False
+) -> tuple[Verification, list[tuple[str, Arm]]]:
+    """Carry a plan out, and return what came of it and each arm with its wave, in order."""
+    results: dict[Arm, float | None] = {}
+    order: list[tuple[str, Arm]] = []
+    rng = np.random.default_rng(0)
+    while True:
+        course = Course(plan, SHAPES, results, closed)
+        wave, arms = course.pending()
+        if not arms:
+            return conclude(course, complete=True, runs=len(results), seconds=0.0), order
+        order.append((wave, arms[0]))
+        results[arms[0]] = loss(arms[0].set) + float(rng.normal(0, noise))

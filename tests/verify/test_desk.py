@@ -1,0 +1,133 @@
+"""What a verification does next, by the runs in the store: claimed, resumed, given up, in time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.verify.simulated import SHAPES, plan
+from tsdiag.store.database import open_store
+from tsdiag.store.interventions import save_plan
+from tsdiag.store.runs import RunRow, create_run, update_run
+from tsdiag.verify.arms import Arm, config_of, loss_of
+from tsdiag.verify.desk import Desk
+
+RATE = {"optimizer.lr": 1e-3}
+PLAN = plan(RATE, {"model.pooling": "flatten"})
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = open_store(f"sqlite:///{tmp_path / 'tsdiag.db'}")
+    save_plan(found, RunRow(id="r", study="s", role="trial", config="{}"), PLAN.model_dump_json())
+    return found
+
+
+@pytest.fixture
+def desk(store):
+    def make(seconds=600.0):
+        now = time.time()
+        return Desk(store, PLAN, SHAPES, now, now + seconds)
+
+    return make
+
+
+def stored(store, changes, **columns):
+    """Store a run of an arm of the screening."""
+    arm = Arm.of(changes, PLAN.screen_seed, PLAN.steps)
+    known = {"state": "completed", "validation_loss": 0.9, "step": 100, "max_steps": 100}
+    row = RunRow(
+        study="s",
+        role=arm.role,
+        trial=0,
+        seed=arm.seed,
+        label=arm.label,
+        config=config_of(PLAN.base, arm).to_json(),
+        **known | columns,
+    )
+    return create_run(store, row)
+
+
+def test_control_and_treatment_differ_in_the_named_paths_alone():
+    control, treatment = (
+        config_of(PLAN.base, Arm.of(changes, 1001, 100)).paths() for changes in ({}, RATE)
+    )
+    assert {path for path in control if control[path] != treatment[path]} == {"optimizer.lr"}
+    assert control["seed"] == 1001
+
+
+def test_the_control_comes_first_and_no_run_is_given_twice(desk):
+    first, second = desk().next(), desk().next()
+    assert first is not None
+    assert second is not None
+    assert first.arm.set == {}
+    assert first.request.role == "control"
+    # Both are this process's own, which may claim again: what it holds must have ended first.
+    assert second.arm == first.arm
+
+
+def test_a_run_of_another_process_is_left_to_it(desk, store, monkeypatch):
+    first = desk().next()
+    monkeypatch.setattr("tsdiag.verify.desk.owner", lambda: "elsewhere:1:x")
+    other = desk().next()
+    assert first is not None
+    assert other is not None
+    assert other.arm != first.arm
+
+
+def test_what_is_in_the_store_is_not_run_again(desk, store):
+    stored(store, {})
+    assignment = desk().next()
+    assert assignment is not None
+    assert assignment.arm.set == RATE
+
+
+def test_a_broken_off_run_is_continued(desk, store):
+    row = stored(store, {}, state="interrupted", validation_loss=None)
+    assignment = desk().next()
+    assert assignment is not None
+    assert assignment.request.parent == row.id
+
+
+def test_a_run_whose_process_died_is_continued(desk, store):
+    row = stored(store, {}, state="running", validation_loss=None)
+    assignment = desk().next()
+    assert assignment is not None
+    assert assignment.request.parent == row.id
+
+
+def test_what_fails_again_and_again_is_given_up(desk, store):
+    for _ in range(3):
+        stored(store, {}, state="failed", validation_loss=None)
+    assignment = desk().next()
+    assert assignment is not None
+    assert assignment.arm.set == RATE
+
+
+def test_nothing_is_begun_that_cannot_end_in_time(desk, store):
+    assert desk(seconds=0.5).next() is None
+    row = stored(store, {})
+    update_run(store, row.id, seconds=1000.0, step=100)
+    left = [assignment.arm for assignment in [desk(seconds=60.0).next()] if assignment]
+    assert all(arm.set for arm in left)
+
+
+@pytest.mark.parametrize(
+    ("state", "loss", "counts"),
+    [
+        ("completed", 0.3, 0.3),
+        ("diverged", 0.3, 1.0),
+        ("diverged", None, 1.0),
+        ("diverged", 3.0, 3.0),
+    ],
+)
+def test_a_run_that_diverged_is_worth_no_more_than_the_naive_floor(state, loss, counts):
+    row = RunRow(study="s", role="treatment", config="{}", state=state, validation_loss=loss)
+    assert loss_of(row, naive=1.0) == counts
+
+
+def test_a_loss_is_told_in_the_unit_of_the_run_that_is_verified():
+    row = RunRow(study="s", role="treatment", config="{}", state="completed", validation_loss=0.5)
+    row.metrics["loss_unit"] = 4.0
+    assert loss_of(row, naive=1.0) == 2.0

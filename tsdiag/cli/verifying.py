@@ -1,0 +1,57 @@
+"""``tsdiag explain --verify``: carry the remedies of a diagnosis out, showing how far that is."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from tsdiag.cli.progress import Lines
+    from tsdiag.search.verification import Stage
+
+
+def verify(
+    trial: str, study: str | None, storage: str, budget: str, workers: int, device: str
+) -> None:
+    """Verify a trial's diagnosis; the result is in the store afterwards."""
+    from tsdiag.cli.progress import Progress
+    from tsdiag.explanation import explained
+    from tsdiag.search.spec import seconds
+    from tsdiag.search.verification import verify
+    from tsdiag.store.chosen import chosen_study, explained_run
+    from tsdiag.store.database import open_store
+
+    open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
+    store = open_store(storage)
+    row = explained_run(store, chosen_study(store, study).name, trial)
+    diagnosis = explained(store, row)
+    with Progress(stage_lines) as progress:
+        _, interrupted = verify(
+            store,
+            row,
+            diagnosis,
+            float(seconds(budget)),
+            workers=workers,
+            device=device,
+            show=progress,
+        )
+    if interrupted:
+        typer.echo("interrupted; the same line goes on where it was", err=True)
+        raise typer.Exit(130)
+
+
+def stage_lines(stage: Stage) -> Lines:
+    """Return how a verification is getting on."""
+    from tsdiag.report.wording import duration, plural
+
+    now = time.time()
+    gone, left = now - stage.started, max(0.0, stage.deadline - now)
+    doing = f"{stage.wave}: {plural(stage.left, 'run')} to go" if stage.wave else "done"
+    return [
+        ("now", doing),
+        ("runs", f"{stage.runs} so far, {stage.plan.steps} steps each in a confirmation"),
+        ("so far", stage.summary),
+        ("time", f"{duration(gone)} gone, {duration(left)} left"),
+    ]

@@ -1,0 +1,105 @@
+"""Plans of interventions and what came of them: one row per run that was verified."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from tsdiag.diagnostics.verdicts import Verification
+from tsdiag.errors import StoreError
+from tsdiag.store.database import Store
+from tsdiag.store.runs import RunRow
+from tsdiag.store.schema import INTERVENTIONS
+
+
+def save_plan(store: Store, row: RunRow, plan: str) -> None:
+    """Store how a run is to be verified, in place of an earlier plan and its results."""
+    values = {
+        "run": row.id,
+        "study": row.study,
+        "plan": plan,
+        "settled": None,
+        "verification": None,
+        "written": datetime.now(UTC),
+    }
+    change = update(INTERVENTIONS).where(INTERVENTIONS.c.run == row.id).values(**values)
+    try:
+        with store.write() as connection:
+            if connection.execute(change).rowcount == 0:
+                connection.execute(INTERVENTIONS.insert().values(**values))
+    except IntegrityError:  # another process stored one in between
+        with store.write() as connection:
+            connection.execute(change)
+
+
+def stored_plan(store: Store, run: str) -> str | None:
+    """Return the plan by which a run was or is being verified, or None."""
+    with store.read() as connection:
+        return connection.scalar(select(INTERVENTIONS.c.plan).where(INTERVENTIONS.c.run == run))
+
+
+def settle(store: Store, run: str, changes: str) -> str:
+    """Store which set is confirmed, unless one is already, and return the one that is stored.
+
+    Processes that conclude from screening at different moments must confirm the same set.
+
+    Raises:
+        StoreError: the run has no plan.
+    """
+    mine = INTERVENTIONS.c.run == run
+    with store.write() as connection:
+        free = mine & INTERVENTIONS.c.settled.is_(None)
+        connection.execute(update(INTERVENTIONS).where(free).values(settled=changes))
+        found = connection.scalar(select(INTERVENTIONS.c.settled).where(mine))
+    if found is None:
+        raise StoreError(_unplanned(store, run))
+    return str(found)
+
+
+def settled(store: Store, run: str) -> str | None:
+    """Return the set that is being confirmed, or None."""
+    with store.read() as connection:
+        return connection.scalar(select(INTERVENTIONS.c.settled).where(INTERVENTIONS.c.run == run))
+
+
+def save_verification(store: Store, verification: Verification) -> None:
+    """Store what the interventions on a run have shown so far, beside their plan.
+
+    Raises:
+        StoreError: the run has no plan.
+    """
+    mine = INTERVENTIONS.c.run == verification.run
+    values = {"verification": verification.model_dump_json(), "written": datetime.now(UTC)}
+    with store.write() as connection:
+        changed = connection.execute(update(INTERVENTIONS).where(mine).values(**values)).rowcount
+    if changed == 0:
+        raise StoreError(_unplanned(store, verification.run))
+
+
+def stored_verification(store: Store, run: str) -> Verification | None:
+    """Return what the interventions on a run have shown, or None.
+
+    Raises:
+        StoreError: the text is damaged, or another version wrote it.
+    """
+    query = select(INTERVENTIONS.c.verification).where(INTERVENTIONS.c.run == run)
+    with store.read() as connection:
+        found = connection.scalar(query)
+    try:
+        return None if found is None else Verification.model_validate_json(found)
+    except ValidationError as error:
+        raise StoreError(
+            f"cannot read what interventions on run {run} in {store.url} showed: "
+            f"{error.errors()[0]['msg']}; restore the database from a copy or, if a newer tsdiag "
+            'wrote that: pip install -U "tsdiag"'
+        ) from error
+
+
+def _unplanned(store: Store, run: str) -> str:
+    return (
+        f"cannot store what interventions on run {run} in {store.url} showed: it has no plan; "
+        "make one with: tsdiag explain TRIAL --verify"
+    )

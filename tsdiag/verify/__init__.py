@@ -1,0 +1,1 @@
+"""Interventions: remedies carried out as pairs of runs, and what they prove."""

@@ -1,0 +1,190 @@
+"""Which run of a verification comes next: claimed by one process, in the order of the course."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tsdiag.config import RunConfig, as_written_now
+from tsdiag.models import Shapes
+from tsdiag.runs.execute import Request
+from tsdiag.store.database import Store
+from tsdiag.store.interventions import settle, settled
+from tsdiag.store.leases import claim, holder, release, renew
+from tsdiag.store.owners import owner
+from tsdiag.store.runs import RunRow, find_runs, update_run
+from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, cost, loss_of
+from tsdiag.verify.course import Course
+from tsdiag.verify.plan import Plan
+
+# As long as a trial's: see search/queue.py.
+_LEASE = 300.0
+# One that failed may have met a full disk; one that fails this often cannot be carried out.
+_MOST_FAILURES = 3
+# Screening may go on for this share of the time; then what it knows must do.
+SCREENING = 0.45
+ROLES = ("control", "treatment")
+
+Key = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One arm, claimed by this process."""
+
+    arm: Arm
+    key: str
+    request: Request
+
+
+class Desk:
+    """The runs of a verification: which there are, what they showed, which comes next."""
+
+    def __init__(
+        self, store: Store, plan: Plan, shapes: Shapes, started: float, deadline: float
+    ) -> None:
+        self.plan = plan
+        self._store = store
+        self._shapes = shapes
+        self._started = started  # time.time()
+        self._deadline = deadline
+        self._owner = owner()
+        self._base = plan.base
+        self._settled: dict[str, Any] | None = None
+        self._configs: dict[Arm, RunConfig] = {}
+        self._keys: dict[str, Key] = {}
+
+    def course(self) -> Course:
+        """Return where the verification stands."""
+        return self.course_of(self._rows())
+
+    def next(self) -> Assignment | None:
+        """Claim the next run that can end in time, or None."""
+        rows = self._rows()
+        for arm in self.course_of(rows).pending()[1]:
+            if not self._fits(arm, rows):
+                continue
+            key = self._key(arm)
+            if claim(self._store, key, self._owner, _LEASE):
+                mine = self._runs(arm, self._rows())
+                if not mine or mine[-1].state not in ENDED:
+                    return Assignment(arm, key, self._request(arm, mine))
+                release(self._store, key, self._owner)
+        return None
+
+    def busy(self) -> bool:
+        """Tell whether a live process is at one of the pending runs."""
+        _, arms = self.course().pending()
+        return any(holder(self._store, self._key(arm)) for arm in arms)
+
+    def keep(self, assignment: Assignment) -> bool:
+        """Renew the lease; False where another process has taken the run over."""
+        return renew(self._store, assignment.key, self._owner, _LEASE)
+
+    def release(self, assignment: Assignment) -> None:
+        """Give a lease back."""
+        release(self._store, assignment.key, self._owner)
+
+    def course_of(self, rows: list[RunRow]) -> Course:
+        """Return where the verification stands, by its runs."""
+        known = _Known(self, rows)
+        closed = time.time() > self._started + SCREENING * (self._deadline - self._started)
+        if self._settled is None and (text := settled(self._store, self.plan.run)) is not None:
+            self._settled = json.loads(text)
+        course = Course(self.plan, self._shapes, known, closed, self._settled)
+        if self._settled is None and (chosen := course.chosen()):
+            text = settle(self._store, self.plan.run, canonical(chosen))
+            self._settled = json.loads(text)
+            course = Course(self.plan, self._shapes, known, closed, self._settled)
+        return course
+
+    def used(self) -> tuple[int, float]:
+        """Return how many runs there have been, and their processor time [s]."""
+        rows = self._rows()
+        return len(rows), sum(row.cpu_seconds for row in rows)
+
+    def _rows(self) -> list[RunRow]:
+        """Return all runs that may count here: they are told apart by their configurations."""
+        found = (
+            find_runs(self._store, self.plan.study, role=role, trial=self.plan.trial)
+            for role in ROLES
+        )
+        return [row for rows in found for row in rows]
+
+    def config(self, arm: Arm) -> RunConfig:
+        """Return what an arm trains."""
+        if arm not in self._configs:
+            self._configs[arm] = config_of(self._base, arm)
+        return self._configs[arm]
+
+    def _runs(self, arm: Arm, rows: list[RunRow]) -> list[RunRow]:
+        """Return the runs of an arm, oldest first."""
+        wanted = (self.config(arm).to_json(), arm.origin)
+        return [row for row in rows if row.seed == arm.seed and self.key_of(row) == wanted]
+
+    def key_of(self, row: RunRow) -> Key:
+        """Return what determines a run: its configuration, and the weights that it began with."""
+        if row.id not in self._keys:
+            self._keys[row.id] = (as_written_now(row.config), row.origin)
+        return self._keys[row.id]
+
+    def _fits(self, arm: Arm, rows: list[RunRow]) -> bool:
+        """Tell whether a run can be expected to end before the deadline."""
+        paces = [
+            row.seconds / max(row.step, 1) for row in rows if row.label == arm.label and row.step
+        ]
+        per_step = min(paces, default=None)
+        steps = self.config(arm).training.max_steps
+        expected = (
+            per_step * steps
+            if per_step is not None
+            else self.plan.pace * cost(self._base, arm) / self._base.training.batch_size
+        )
+        return time.time() + expected < self._deadline
+
+    def _request(self, arm: Arm, runs: list[RunRow]) -> Request:
+        for row in runs:
+            if row.state == "running":
+                update_run(self._store, row.id, state="interrupted", reason="its worker died")
+        return Request(
+            study=self.plan.study,
+            role=arm.role,
+            config=self.config(arm),
+            trial=self.plan.trial,
+            label=arm.label,
+            parent=runs[-1].id if runs else None,
+            origin=arm.origin,
+        )
+
+    def _key(self, arm: Arm) -> str:
+        text = f"{arm.edits} {arm.origin} {arm.steps}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return f"{self.plan.run}/{digest}/{arm.seed}"
+
+
+class _Known:
+    """Losses by arm, looked up among runs by what determines these: their configurations."""
+
+    def __init__(self, desk: Desk, rows: list[RunRow]) -> None:
+        self._desk = desk
+        self._ended: dict[Key, float | None] = {}
+        failures: Counter[Key] = Counter()
+        for row in rows:
+            key = desk.key_of(row)
+            if row.state in ENDED:
+                self._ended[key] = loss_of(row, desk.plan.naive)
+            elif row.state == "failed":
+                failures[key] += 1
+        for key, times in failures.items():
+            if times >= _MOST_FAILURES:
+                self._ended.setdefault(key, None)
+
+    def __contains__(self, arm: Arm) -> bool:
+        return (self._desk.config(arm).to_json(), arm.origin) in self._ended
+
+    def get(self, arm: Arm) -> float | None:
+        return self._ended.get((self._desk.config(arm).to_json(), arm.origin))

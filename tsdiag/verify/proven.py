@@ -1,0 +1,36 @@
+"""The repair that a verification has confirmed, or why there is none to act on."""
+
+from __future__ import annotations
+
+import shlex
+
+from tsdiag.diagnostics.verdicts import Repair
+from tsdiag.errors import UsageError
+from tsdiag.store.database import Store
+from tsdiag.store.interventions import stored_verification
+from tsdiag.store.runs import RunRow
+
+
+def proven_repair(store: Store, row: RunRow) -> Repair:
+    """Return the confirmed repair of a run.
+
+    Raises:
+        UsageError: the run is not verified, or its verification found no repair.
+    """
+    asked = "baseline" if row.trial is None or row.role == "baseline" else str(row.trial)
+    name = "the baseline" if asked == "baseline" else f"trial {asked}"
+    line = f"tsdiag explain {asked} --study {shlex.quote(row.study)}"
+    verification = stored_verification(store, row.id)
+    if verification is None:
+        raise UsageError(
+            f'repair of {name} in study "{row.study}": it is not verified yet; carry its remedies '
+            f"out with: {line} --verify"
+        )
+    if verification.repair is None:
+        do = "see what each remedy did" if verification.complete else "go on, with more time"
+        end = "" if verification.complete else " --verify --budget 30m"
+        raise UsageError(
+            f'repair of {name} in study "{row.study}": it was verified and none was found '
+            f"({verification.summary}); {do}: {line}{end}"
+        )
+    return verification.repair
