@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -148,11 +149,81 @@ def test_sign_flip_counts_every_pattern():
     assert sign_flip(np.zeros(4)) == 1
 
 
+def slow_sign_flip(differences, alternative="two-sided"):
+    """Count sign patterns one by one, in exact arithmetic."""
+    exact = [Fraction(float(difference)) for difference in differences]
+    patterns = list(itertools.product([1, -1], repeat=len(exact)))
+    sums = [sum(s * d for s, d in zip(signs, exact, strict=True)) for signs in patterns]
+    observed = sum(exact)
+    if alternative == "less":
+        return sum(total <= observed for total in sums) / len(sums)
+    return sum(abs(total) >= abs(observed) for total in sums) / len(sums)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "less"])
+@pytest.mark.parametrize("count", range(1, 10))
+def test_sign_flip_equals_its_slow_twin(count, alternative):
+    rng = np.random.default_rng(count)
+    for shift in (-1.0, 0.0, 1.0):
+        # Whole numbers make ties, of whatever size, and they count; the others make none.
+        whole = rng.integers(-3, 4, count) + shift
+        uneven = rng.standard_normal(count) + shift
+        for differences in (uneven, whole, whole * 2.0**-40, whole * 2.0**40):
+            expected = slow_sign_flip(differences, alternative)
+            assert sign_flip(differences, alternative=alternative) == expected
+
+
+def test_sign_flip_of_an_effect_whose_sign_was_said_beforehand():
+    gains = np.array([-0.3, -0.1, -0.4, -0.2, -0.05])
+    assert sign_flip(gains, alternative="less") == 1 / 32
+    assert sign_flip(gains) == 2 / 32
+    # Losses are no gains, however sure; with four pairs nothing can be.
+    assert sign_flip(-gains, alternative="less") == 1
+    assert sign_flip(gains[:4], alternative="less") == 1 / 16
+    # One small loss among five: as far below 0 are only the patterns with or without it.
+    assert sign_flip(np.array([-0.3, -0.1, -0.4, -0.2, 0.05]), alternative="less") == 2 / 32
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "less"])
+@pytest.mark.parametrize("count", [1, 5, 16, 17, 40])
+def test_differences_of_nothing_and_unknown_ones_prove_nothing(count, alternative):
+    assert sign_flip(np.zeros(count), alternative=alternative) == 1
+    unknown = np.full(count, -1.0)
+    unknown[0] = np.nan
+    assert sign_flip(unknown, alternative=alternative) == 1
+
+
+def test_sums_that_differ_by_rounding_alone_are_ties():
+    thirds = -np.array([0.1, 0.2, 0.3, 0.7, 1.1, 1 / 3])
+    for order in itertools.permutations(range(6)):
+        assert sign_flip(thirds[list(order)], alternative="less") == 1 / 64
+        assert sign_flip(thirds[list(order)]) == 2 / 64
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "less"])
+def test_sixteen_pairs_are_counted_and_seventeen_drawn(alternative):
+    sixteen = -np.linspace(0.5, 1.5, 16)
+    sides = 2 if alternative == "two-sided" else 1
+    assert sign_flip(sixteen, alternative=alternative) == sides / 2**16
+    # Drawn, the observed pattern is one of those possible.
+    assert sign_flip(np.append(sixteen, -1.0), alternative=alternative) >= 1 / 2**16
+
+
+def test_sign_flip_says_5_percent_as_often_as_that():
+    rng = np.random.default_rng(17)
+    p = np.array([sign_flip(rng.standard_normal(8), alternative="less") for _ in range(2000)])
+    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.012)
+    assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.03)
+
+
 def test_sign_flip_of_many_pairs_is_drawn():
     differences = np.random.default_rng(9).standard_normal(30)
     exact_enough = math.erfc(abs(differences.sum()) / math.sqrt(2 * np.sum(differences**2)))
     drawn = sign_flip(differences, np.random.default_rng(0))
     assert drawn == pytest.approx(exact_enough, abs=0.03)
+    half = exact_enough / 2 if differences.sum() < 0 else 1 - exact_enough / 2
+    one_sided = sign_flip(differences, np.random.default_rng(0), alternative="less")
+    assert one_sided == pytest.approx(half, abs=0.03)
 
 
 def test_superiority_over_pairs():

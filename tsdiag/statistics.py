@@ -217,9 +217,10 @@ def sign_flip(
         signs[0] = 1  # the observed pattern is one of those possible, so p is never 0
     sums, observed = signs @ differences, float(differences.sum())
     slack = 1e-9 * float(np.abs(differences).sum())  # sums in another order differ by rounding
+    # Asked the other way round, so that a difference that is not a number proves nothing.
     if alternative == "less":
-        return float(np.mean(sums <= observed + slack))
-    return float(np.mean(np.abs(sums) >= abs(observed) - slack))
+        return float(np.mean(~(sums > observed + slack)))
+    return float(np.mean(~(np.abs(sums) < abs(observed) - slack)))
 
 
 def probability_of_superiority(

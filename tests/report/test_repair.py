@@ -149,7 +149,7 @@ def test_every_view_tells_the_repair(view):
         'model.positions = "sinusoidal"',
         "Validation loss 0.69 -> 0.18 over 5 pairs of seeds, effect -0.51 [-0.54, -0.48], sign-flip"
         " p = 0.031, 200 steps each. That is 93 % of the way from last value to ridge.",
-        "Minimal: each change was left out in turn, and was missed.",
+        "Minimal: without any one of them it gets less far, or cannot be built.",
         "+0.00 [-0.02, +0.02] refuted",
         "-0.50 [-0.53, -0.47]",
         "Together they do 0.50 more than the sum of what each does alone (-0.51 against -0.01).",
@@ -222,10 +222,21 @@ def test_a_part_that_was_not_carried_out_says_so():
     whole = repair().members
     bare = (whole[0].model_copy(update={"alone": None}), whole[1])
     text = flat(shown(stalled(repair=repair(members=bare, interaction=None))))
-    assert "model.pooling not carried out -0.50 [-0.53, -0.47]" in text
-    assert "it cannot be built so, or its turn has not come" in text
+    assert "model.pooling not tried yet -0.50 [-0.53, -0.47]" in text
     assert "Together they do" not in text
-    assert "its turn has not come" not in shown(pair())
+    unbuilt = (bare[0].model_copy(update={"builds_alone": False}), whole[1])
+    text = flat(shown(stalled(repair=repair(members=unbuilt, interaction=None))))
+    assert "model.pooling cannot be built -0.50 [-0.53, -0.47]" in text
+
+
+def test_a_part_that_suffices_to_learn_is_named():
+    pool, positions = repair().members
+    enough = positions.model_copy(
+        update={"alone": verdict(POSITIONS, -0.3).model_copy(update={"attained": 0.7})}
+    )
+    text = flat(shown(stalled(repair=repair(members=(pool, enough)))))
+    assert "Learning, too, but less far: model.positions alone 70 % of the way." in text
+    assert "Learning, too" not in shown(pair())
 
 
 def test_long_paths_fit_the_terminal():

@@ -12,7 +12,7 @@ from tsdiag.runs.artifacts import read_bytes
 from tsdiag.runs.examination import examine_run
 from tsdiag.runs.weights import unpack_trained
 from tsdiag.store.curves import load_trace
-from tsdiag.store.runs import find_runs, update_run
+from tsdiag.store.runs import find_runs
 
 # Another seed and a gentler rate: weights, order of the data and dropout would all be others.
 TREATMENT = {"seed": 1001, "optimizer.lr": 1e-4}
@@ -181,13 +181,3 @@ def test_one_that_diverged_is_examined_as_it_began(
     assert read
     for signal in read:
         assert signal.values[0] == theirs[signal.name, signal.where], signal.name
-
-
-def test_weights_of_an_earlier_run_can_be_gone_by_when_it_is_resumed(
-    config, origin, execute, at, store
-):
-    part = execute(config.edits(TREATMENT), at(7), origin=origin.id).row
-    update_run(store, origin.id, weights=None)
-    failure(execute, store, config, origin.id)
-    with pytest.raises(StoreError, match="left none"):
-        execute(config.edits(TREATMENT), parent=part.id, origin=origin.id)

@@ -149,10 +149,59 @@ def test_an_enqueued_configuration_is_tried_as_it_is_written(paths):
     assert "optimizer.weight_decay" in known
 
 
-def test_an_enqueued_zero_is_outside_a_logarithmic_range():
-    paths = {"optimizer.weight_decay": 0.0}
-    spec = spec_of({}, [paths])
-    assert "optimizer.weight_decay" not in enqueued_parameters(spec, paths)
+LOG, WHOLE = {"low": 1e-5, "high": 1e-1, "log": True}, {"low": 4, "high": 64}
+LOG_WHOLE, GRID = {**WHOLE, "log": True}, {"low": 4, "high": 64, "step": 4}
+REAL, REAL_GRID = {"low": 0.1, "high": 0.5}, {"low": 0.1, "high": 0.5, "step": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("path", "choice", "value", "held"),
+    [
+        # By the architecture's own range, which is logarithmic.
+        ("optimizer.weight_decay", None, 0.0, False),
+        ("optimizer.weight_decay", None, 0, False),
+        ("optimizer.weight_decay", LOG, 0.0, False),
+        ("optimizer.weight_decay", LOG, -0.0, False),
+        ("optimizer.weight_decay", LOG, 1e-6, False),
+        ("optimizer.weight_decay", LOG, 1e-5, True),
+        ("optimizer.weight_decay", LOG, 1e-1, True),
+        ("optimizer.weight_decay", LOG, 1, False),
+        ("model.ff_dim", LOG_WHOLE, 3, False),
+        ("model.ff_dim", LOG_WHOLE, 4, True),
+        ("model.ff_dim", LOG_WHOLE, 64, True),
+        ("model.ff_dim", LOG_WHOLE, 65, False),
+        ("model.ff_dim", WHOLE, 1, False),
+        ("model.ff_dim", WHOLE, 5, True),
+        ("model.ff_dim", WHOLE, 65, False),
+        ("model.ff_dim", GRID, 8, True),
+        ("model.ff_dim", GRID, 9, False),
+        ("model.ff_dim", GRID, 128, False),
+        ("training.patience", {"low": 1, "high": 8, "log": True}, 0, False),
+        ("model.dropout", REAL, 0.0, False),
+        ("model.dropout", REAL, 0.3, True),
+        ("model.dropout", REAL, 0.6, False),
+        ("model.dropout", REAL_GRID, 0.3, True),
+        ("model.dropout", REAL_GRID, 0.4, False),
+        ("model.d_model", {"low": 8, "high": 64, "log": True}, "channels", False),
+        ("model.n_heads", [1, 2], 3, False),
+        ("model.n_heads", [1, 2], 2, True),
+    ],
+)
+def test_an_enqueued_value_is_tried_whether_or_not_its_range_holds_it(path, choice, value, held):
+    spec = spec_of({} if choice is None else {path: choice}, [{path: value}])
+    parameters = enqueued_parameters(spec, spec.enqueue[0])
+    assert (path in parameters) == held
+    # Both samplers go on from there, with draws of the range.
+    for sampler in (optuna.samplers.TPESampler(seed=0, n_startup_trials=1), None):
+        study = optuna.create_study(sampler=sampler)
+        study.enqueue_trial(parameters, user_attrs={"tsdiag:enqueued": {path: value}})
+        trial = study.ask()
+        assert resolve(spec, trial).get(path) == value
+        assert trial.params.get(path) == (value if held else None)
+        study.tell(trial, 1.0)
+        after = study.ask()
+        resolve(spec, after)
+        assert path in after.params
 
 
 def test_enqueued_wins_over_a_fixed_value():

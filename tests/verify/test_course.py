@@ -82,6 +82,16 @@ def test_another_rate_is_tried_where_the_remedy_s_rate_is_too_small():
     assert found.verdicts["cause-0"].outcome == "confirmed"
 
 
+def test_another_rate_is_tried_of_a_remedy_that_changes_more_than_the_rate():
+    def loss(changes):
+        reached = {1e-3: 0.7, 3e-3: 0.25}.get(changes.get("optimizer.lr"), 1.0)
+        return reached if changes.get("model.pooling") == "flatten" else 1.0
+
+    found, _ = carried_out(plan(WIDE, BOTH), loss)
+    assert found.repair is not None
+    assert found.repair.set == POOL | {"optimizer.lr": 3e-3}
+
+
 def test_remedies_that_do_nothing_are_refuted_and_make_no_repair():
     found, _ = carried_out(plan(RATE, POOL), lambda _: 1.1)
     assert found.repair is None

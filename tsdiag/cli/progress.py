@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tsdiag.report.wording import duration, number
 
@@ -61,7 +62,8 @@ class Progress(Generic[T]):
 def _view(lines: Lines) -> Table:
     grid = Table.grid(padding=(0, 2))
     for name, text in lines:
-        grid.add_row(f"[bold]{name}[/bold]", text)
+        # As it is: square brackets in a configuration's values are no markup.
+        grid.add_row(Text(name, "bold"), Text(text))
     return grid
 
 

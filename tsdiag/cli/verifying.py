@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+# To load torch and the data, and to conclude, workers need most of this [s].
+LEAST = 20.0
+
 if TYPE_CHECKING:
     from tsdiag.cli.progress import Lines
     from tsdiag.search.verification import Stage
@@ -16,9 +19,9 @@ def verify(
     trial: str, study: str | None, storage: str, budget: str, workers: int, device: str
 ) -> None:
     """Verify a trial's diagnosis; the result is in the store afterwards."""
+    started = time.time()  # before torch is loaded, which is the person's time as well
     from tsdiag.cli.progress import Progress
     from tsdiag.explanation import explained
-    from tsdiag.search.spec import seconds
     from tsdiag.search.verification import verify
     from tsdiag.store.chosen import chosen_study, explained_run
     from tsdiag.store.database import open_store
@@ -32,7 +35,7 @@ def verify(
             store,
             row,
             diagnosis,
-            float(seconds(budget)),
+            started + _budget(budget),
             workers=workers,
             device=device,
             show=progress,
@@ -40,6 +43,20 @@ def verify(
     if interrupted:
         typer.echo("interrupted; the same line goes on where it was", err=True)
         raise typer.Exit(130)
+
+
+def _budget(asked: str) -> float:
+    """Return a budget in seconds."""
+    from tsdiag.errors import UsageError
+    from tsdiag.search.spec import seconds
+
+    try:
+        found = float(seconds(asked))
+    except ValueError as error:
+        raise UsageError(f"--budget {asked}: {error}") from None
+    if found <= LEAST:
+        raise UsageError(f"--budget {asked}: no run can end in that; give at least {LEAST:.0f}s")
+    return found
 
 
 def stage_lines(stage: Stage) -> Lines:

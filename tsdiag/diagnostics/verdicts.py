@@ -48,7 +48,8 @@ class Member(Frozen):
     value: Any
     alone: Verdict | None = Field(None, description="against the control")
     without: Verdict | None = Field(None, description="the repair against the repair without it")
-    why: str = Field("", description="why it was not carried out alone")
+    builds_alone: bool = Field(True, description="whether a model can be built with it alone")
+    builds_without: bool = Field(True, description="whether one can be with the others alone")
 
 
 class RandomSearch(Frozen):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tsdiag.diagnostics.states import LEARNS
 from tsdiag.report.wording import listing, number, plural
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ SAME = 0.1
 # Runs in other states have nothing to repair: verify refuses them.
 VERIFIABLE: tuple[State, ...] = ("stalled", "diverged", "undecided")
 MEMBERS = ("change", "alone", "added to the rest")
-MISSING = "not carried out"
-WHY_MISSING = f"Where it says {MISSING}: it cannot be built so, or its turn has not come."
+MISSING, UNBUILT = "not tried yet", "cannot be built"
 PLATEAU: dict[Rescue, str] = {
     "rescued": "rescued",
     "only from scratch": "not rescued; it helps only from scratch",
@@ -59,14 +59,13 @@ def told(diagnosis: Diagnosis) -> Told | None:
     count = len(repair.set)
     these = "this change brings" if count == 1 else f"these {count} changes together bring"
     members = tuple(_row(member) for member in repair.members if count > 1)
-    missing = WHY_MISSING if any(MISSING in row for row in members) else ""
     return Told(
         confirmed=True,
         headline=f"{these} it to learning",
         changes=tuple(edits({path: repair.set[path]}) for path in sorted(repair.set)),
         shown=(_shown(repair.verdict, diagnosis.scores), _minimal(repair)),
         members=members,
-        more=tuple(filter(None, (missing, _interaction(repair), _chance(repair)))),
+        more=tuple(filter(None, (_suffices(repair), _interaction(repair), _chance(repair)))),
     )
 
 
@@ -141,8 +140,21 @@ def _minimal(repair: Repair) -> str:
     if len(repair.set) == 1:
         return "Minimal: it is a single change."
     if repair.minimal:
-        return "Minimal: each change was left out in turn, and was missed."
+        return "Minimal: without any one of them it gets less far, or cannot be built."
     return "Not shown to be minimal: not every change was left out and missed."
+
+
+def _suffices(repair: Repair) -> str:
+    """Name the parts that by themselves bring the run to learning, though not as far."""
+    enough = [
+        f"{member.path} alone {100 * member.alone.attained:.0f} %"
+        for member in repair.members
+        if member.alone is not None
+        and member.alone.outcome == "confirmed"
+        and member.alone.attained is not None
+        and member.alone.attained > LEARNS
+    ]
+    return f"Learning, too, but less far: {listing(enough)} of the way." if enough else ""
 
 
 def _grounds(verdict: Verdict) -> str:
@@ -161,9 +173,13 @@ def _row(member: Member) -> tuple[str, str, str]:
     alone, added = member.alone, member.without
     return (
         member.path,
-        MISSING if alone is None else _cell(alone, alone.outcome),
-        MISSING if added is None else _cell(added),
+        _missing(member.builds_alone) if alone is None else _cell(alone, alone.outcome),
+        _missing(member.builds_without) if added is None else _cell(added),
     )
+
+
+def _missing(builds: bool) -> str:
+    return MISSING if builds else UNBUILT
 
 
 def _cell(verdict: Verdict, outcome: str = "") -> str:

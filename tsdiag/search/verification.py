@@ -62,13 +62,13 @@ def verify(
     store: Store,
     row: RunRow,
     diagnosis: Diagnosis,
-    budget: float,
+    deadline: float,
     *,
     workers: int = 0,
     device: str = "auto",
     show: Callable[[Stage], None] = lambda _: None,
 ) -> tuple[Verification, bool]:
-    """Carry out the remedies of a diagnosis within a budget [s]; also: was it interrupted?
+    """Carry out the remedies of a diagnosis until a deadline [time.time()]; also: was it stopped?
 
     What was verified before is used again; what was broken off goes on.
 
@@ -81,15 +81,14 @@ def verify(
     if known is not None and known.complete:
         return known, False
     started = time.time()
-    deadline = started + budget
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
     dataset = load_dataset(RunConfig.from_json(row.config).data)
     refuse_other_data(dataset, load_study(store, row.study))
     shapes = shapes_of(dataset)
-    plan = _plan(store, row, diagnosis, shapes, (budget - START_UP - CLOSING) * count)
-    desk = Desk(store, plan, shapes, started, deadline)
     last = deadline - CLOSING
+    plan = _plan(store, row, diagnosis, shapes, (last - started - START_UP) * count)
+    desk = Desk(store, plan, shapes, started, deadline)
     places = [Place(i, count, last, chosen.type, verify=row.id) for i in range(count)]
     with Interruption() as interruption, Crew(store, row.study, places) as crew:
         stopping = False

@@ -63,15 +63,15 @@ def compared(
         course.plan.steps,
         others,
     )
-    return found if found.seeds else _screen(course, changes, found)
+    return found if found.seeds else _screen(course, changes, against or {}, found)
 
 
-def _screen(course: Course, changes: Edits, found: Verdict) -> Verdict:
+def _screen(course: Course, changes: Edits, against: Edits, found: Verdict) -> Verdict:
     """Return what one seed showed, where there are no pairs of the confirmation."""
-    here, plain = course.screened(changes), course.screened({})
+    here, plain = course.screened(changes), course.screened(against)
     if here is None or plain is None or here[0] != plain[0]:
         return found
-    return verdict(course.plan, changes, [plain[1]], [here[1]], here[0])
+    return verdict(course.plan, changes, [plain[1]], [here[1]], here[0], found.others)
 
 
 def _repair(course: Course, chosen: Edits, chance: RandomSearch | None) -> Repair | None:
@@ -135,19 +135,25 @@ def _member(course: Course, repair: Edits, path: str) -> Member:
     rest = {p: v for p, v in repair.items() if p != path}
     part = {path: repair[path]}
     alone = compared(course, part)
-    refused = refusal(course.plan.base, part, course.shapes)
-    without = compared(course, repair, rest, tuple(sorted(rest))) if rest else None
+    without = compared(course, repair, rest, tuple(sorted(rest)))
     return Member(
         path=path,
         value=repair[path],
         alone=alone if alone.seeds else None,
-        without=without if without is not None and without.seeds else None,
-        why="" if alone.seeds else refused or "the budget ended before it was tried",
+        without=without if without.seeds else None,
+        builds_alone=_builds(course, part),
+        builds_without=_builds(course, rest),
     )
 
 
+def _builds(course: Course, changes: Edits) -> bool:
+    return refusal(course.plan.base, changes, course.shapes) is None
+
+
 def _is_missed(course: Course, repair: Edits, member: Member) -> bool:
-    """Tell whether the repair was carried out without a path, and does not restore then."""
+    """Tell whether the repair does not restore without a path, or cannot be built without it."""
+    if not member.builds_without:
+        return True
     rest = {path: value for path, value in repair.items() if path != member.path}
     whole, left = _mean(course, repair), _mean(course, rest)
     if whole is not None and left is not None:

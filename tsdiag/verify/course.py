@@ -164,7 +164,7 @@ class Course:
         rates = self._other_rates(singles, first)
         if not (yield from self._ask("other rates", rates, first)):
             return None
-        singles = self._with_one_rate([*singles, *rates], first)
+        singles = self._with_one_rate(singles, rates, first)
         whole = union(self._base, singles, self.shapes)
         sets = [*singles, *([whole] if whole and whole not in singles else [])]
         if not (yield from self._ask("all at once", sets, first)):
@@ -191,27 +191,29 @@ class Course:
         return (yield from self._leave_out(chosen, best, last))
 
     def _other_rates(self, singles: list[Edits], steps: int) -> list[Edits]:
-        """Return a larger and a smaller rate than the best of those that helped.
+        """Return the best of the sets that change the rate and help, at a larger and smaller one.
 
         A remedy's rate is known to half a decade: the meter judges one step from the first weights.
         """
-        rates = [single for single in singles if single.keys() == {RATE}]
-        best = self._best(rates, steps)
+        best = self._best([single for single in singles if RATE in single], steps)
         if best is None or not self._helps(best, steps):
             return []
-        others = [{RATE: float(f"{best[RATE] * factor:.2g}")} for factor in (LADDER, 1 / LADDER)]
-        return [rate for rate in others if rate not in rates]
+        rates = [float(f"{best[RATE] * factor:.2g}") for factor in (LADDER, 1 / LADDER)]
+        return [found for rate in rates if (found := best | {RATE: rate}) not in singles]
 
-    def _with_one_rate(self, singles: list[Edits], steps: int) -> list[Edits]:
-        """Return the sets with one of the rates, the best, in the place of the first."""
-        rates = [single for single in singles if single.keys() == {RATE}]
-        if not rates:
+    def _with_one_rate(self, singles: list[Edits], rates: list[Edits], steps: int) -> list[Edits]:
+        """Return the sets with one rate for all that change nothing else: the best, if it helps.
+
+        ``rates`` are what ``_other_rates`` found; the best takes the place of the set it is of.
+        """
+        of = rates[0].keys() if rates else {RATE}
+        alike = [single for single in singles if single.keys() == of or single.keys() == {RATE}]
+        if not alike:
             return singles
-        best = self._best(rates, steps)
-        best = rates[0] if best is None or not self._helps(best, steps) else best
-        at = singles.index(rates[0])
-        rest = [single for single in singles if single not in rates]
-        return [*rest[:at], best, *rest[at:]]
+        best = self._best([*alike, *rates], steps)
+        best = alike[0] if best is None or not self._helps(best, steps) else best
+        at = singles.index(alike[0])
+        return [*singles[:at], best, *(s for s in singles[at:] if s not in alike)]
 
     def _leave_out(
         self, chosen: Edits, best: Edits, steps: int
