@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from measuring.environment import show_environment
 from rich.console import Console
@@ -29,8 +28,18 @@ from rich.console import Console
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS / "traces")]
 
-from measuring.nulls import NULLS, plain, plan_of, screened, spread, train_groups  # noqa: E402
+from measuring.nulls import (  # noqa: E402
+    NULLS,
+    Group,
+    judged,
+    over_groups,
+    plan_of,
+    spread,
+    train_group,
+)
+from measuring.pairing import PairTold, pair_of_faults  # noqa: E402
 from measuring.restoring import STALLED, Garden, Told  # noqa: E402
+from pairs import PAIRS  # noqa: E402
 from plants import FAULTS, MACD, PATCH, Plant  # noqa: E402
 from record import configuration, read, surroundings  # noqa: E402
 
@@ -39,7 +48,7 @@ from tsdiag.diagnostics.verdicts import Verdict  # noqa: E402
 from tsdiag.statistics import proportion_interval  # noqa: E402
 from tsdiag.verify.plan import reach  # noqa: E402
 
-SHORT = ("learning-rate-too-low", "pooling-discards-channels")
+SHORT, SHORT_PAIRS = ("learning-rate-too-low", "frozen-parameters"), ("slow-narrow",)
 LONGER = "its remedy is a longer budget, which is no repair within the same steps"
 IN_DATA = "the fault lies in the rows: no configuration path repairs it at the same target"
 LEFT_OUT = {
@@ -73,11 +82,13 @@ def main() -> None:
     console = Console(width=160, highlight=False, markup=False)
     show_environment(console)
     everything = not (asked.singles or asked.pairs or asked.nulls)
+    seeds = asked.seeds[:1] if asked.short else asked.seeds
     with TemporaryDirectory() as folder:
         garden = Garden(Path(folder))
         if asked.singles or everything:
-            only = SHORT if asked.short else asked.only
-            singles(console, garden, asked.seeds[:1] if asked.short else asked.seeds, only)
+            singles(console, garden, seeds, SHORT if asked.short else asked.only)
+        if asked.pairs or everything:
+            pairs(console, garden, seeds, SHORT_PAIRS if asked.short else asked.only)
     if asked.nulls or everything:
         nulls(console, asked.nulls or (20 if asked.short else 200))
 
@@ -138,7 +149,50 @@ def line(told: Told) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def nulls(console: Console, count: int) -> tuple[list[Verdict], list[Verdict]]:
+def pairs(
+    console: Console, garden: Garden, seeds: Sequence[int], only: Sequence[str] | None
+) -> list[PairTold]:
+    """Plant, verify and judge two faults at a time; print each, then the table and the share."""
+    found: list[PairTold] = []
+    for seed in seeds:
+        for name, pair in PAIRS.items():
+            if only and name not in only:
+                continue
+            found.append(pair_of_faults(garden, name, pair, seed))
+            console.print(f"{pair_line(found[-1])}\n    {found[-1].told.why}", soft_wrap=True)
+    header = (
+        "| planted | seed | healthy skill with the first, the second, both | repair | "
+        "of healthy skill | exact | runs | CPU [s] |"
+    )
+    console.print(header, "|---|---|---|---|---|---|---|---|", sep="\n", soft_wrap=True)
+    for told in found:
+        console.print(pair_line(told), soft_wrap=True)
+    counted = [told for told in found if told.counts]
+    restored = sum(told.told.is_restored for told in counted)
+    console.print(share("pairs of which both hurt, restored", restored, len(counted)))
+    exact = sum(told.is_exact for told in counted)
+    console.print(share("... by the exact minimal set", exact, len(counted)))
+    console.print(f"not counted: {len(found) - len(counted)}")
+    return found
+
+
+def pair_line(found: PairTold) -> str:
+    """Return what came of a pair as a row of a Markdown table."""
+    told = found.told
+    cells = (
+        told.name,
+        str(told.seed),
+        ", ".join(f"{share:.0%}" for share in found.left),
+        "none" if told.repair is None else json.dumps(told.repair)[1:-1],
+        "" if told.attained is None else f"{told.attained:.0%}",
+        f"{'yes' if found.is_exact else 'no'}: {found.why}" if found.counts else "not counted",
+        str(told.runs),
+        f"{told.seconds:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def nulls(console: Console, count: int) -> list[Group]:
     """Judge interventions that do nothing, each by itself and the best of some."""
     data = read(NULL_DATA)
     config = configuration(Plant(NULL, training=NULL_STEPS), data.config)
@@ -146,25 +200,35 @@ def nulls(console: Console, count: int) -> tuple[list[Verdict], list[Verdict]]:
     floors = {name: floor["loss"] for name, floor in around["floors"].items()}
     baseline = around["baseline"]["loss"]
     naive, reference = reach(RunScores(validation_loss=None, floors=floors, baseline=baseline))
-    assert naive is not None and reference is not None
+    assert naive is not None
+    assert reference is not None
     plan, began = plan_of(config, naive, reference), time.process_time()
-    groups = train_groups(config, data, -(-count // NULLS))
+    groups = [train_group(config, data, number) for number in range(-(-count // NULLS))]
     attained, deviation = spread(groups, plan)
     console.print(
         f"nulls: runs of {config.training.max_steps} steps go {attained:.0%} of the way, standard "
         f"deviation over seeds {deviation:.0%} of it; {time.process_time() - began:.0f} s"
     )
-    each = plain(groups, plan)[:count]
-    best = screened(groups, plan, np.random.default_rng(0))[:count]
-    for words, verdicts in (("nulls", each), ("nulls, the best of six on one seed", best)):
-        outcomes = Counter(found.outcome for found in verdicts)
-        console.print(share(f"{words}, confirmed", outcomes["confirmed"], len(verdicts)))
-        console.print(f"    {dict(outcomes)}")
-    return each, best
+    each = [judged(group.controls, group.nulls, plan) for group in groups]
+    best = [judged(group.controls, group.best, plan) for group in groups]
+    show_nulls(console, "nulls", each)
+    show_nulls(console, "nulls, the best of six on one seed", best)
+    return groups
+
+
+def show_nulls(console: Console, words: str, verdicts: Sequence[Sequence[Verdict]]) -> None:
+    """Print how many were confirmed, with both intervals."""
+    outcomes = Counter(found.outcome for group in verdicts for found in group)
+    console.print(share(f"{words}, confirmed", outcomes["confirmed"], outcomes.total()))
+    if (found := over_groups(verdicts)) is not None:
+        console.print(
+            f"    over {len(verdicts)} groups, which share controls: "
+            f"[{100 * found.low:.1f}, {100 * found.high:.1f}] %; {dict(outcomes)}"
+        )
 
 
 def share(words: str, hits: int, count: int) -> str:
-    """Return a share with its exact interval in words."""
+    """Return a share in words, with Clopper and Pearson's interval."""
     found = proportion_interval(hits, count)
     if found is None:
         return f"{words}: none to count"

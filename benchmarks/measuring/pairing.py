@@ -21,21 +21,20 @@ PROMISING = 0.8
 
 @dataclass(frozen=True)
 class PairTold:
-    """What came of a pair; ``alone`` is the share of healthy skill left with one fault each."""
+    """What came of a pair; not asked further where it did not stall the run."""
 
     told: Told
-    alone: tuple[float, float]
-    together: float
-    is_exact: bool
-    why: str
+    left: tuple[float, ...] = ()  # share of healthy skill with the first fault, the second, both
+    is_exact: bool = False
+    why: str = ""
 
     @property
     def counts(self) -> bool:
         """Whether the pair stalled the run and both faults hurt by themselves."""
-        return self.told.counts and max(*self.alone, self.together) < RESTORED
+        return self.told.counts and max(self.left) < RESTORED
 
 
-class Trial:
+class Labels:
     """What training on held-out seeds says of sets of changes to a pair and to its halves."""
 
     def __init__(self, pair: Pair, grown: Grown) -> None:
@@ -61,14 +60,14 @@ class Trial:
 def pair_of_faults(garden: Garden, name: str, pair: Pair, seed: int) -> PairTold:
     """Plant two faults, verify the run, and judge its repair."""
     grown = garden.grow(name, pair.plant, seed)
-    trial = Trial(pair, grown)
-    first, second = (trial.attained(half, {}) for half in trial.halves)
-    together = trial.attained(trial.both, {})
-    is_exact, why = exact(trial, grown) if grown.told.counts else (False, "it does not count")
-    return PairTold(grown.told, (first, second), together, is_exact, why)
+    if not grown.told.counts:
+        return PairTold(grown.told)
+    labels = Labels(pair, grown)
+    left = tuple(labels.attained(config, {}) for config in (*labels.halves, labels.both))
+    return PairTold(grown.told, left, *exact(labels, grown))
 
 
-def exact(trial: Trial, grown: Grown) -> tuple[bool, str]:
+def exact(labels: Labels, grown: Grown) -> tuple[bool, str]:
     """Tell whether a repair restores, with one accepted repair of each fault and nothing more."""
     repair = grown.told.repair
     if repair is None:
@@ -76,11 +75,11 @@ def exact(trial: Trial, grown: Grown) -> tuple[bool, str]:
     if not grown.told.is_restored:
         return False, "it does not restore"
     for part in (*parts(repair), *_promising(grown)):
-        if len(part) < len(repair) and trial.restores(trial.both, part):
+        if len(part) < len(repair) and labels.restores(labels.both, part):
             return False, f"{part} is enough"
     if len(repair) == 1:
         return True, "one change is enough"
-    return _addressed(trial, repair)
+    return _addressed(labels, repair)
 
 
 def parts(whole: Edits) -> Iterator[Edits]:
@@ -97,11 +96,11 @@ def _promising(grown: Grown) -> list[Edits]:
     return [s for s, attained in tried if len(s) == 1 and (attained or 0.0) >= PROMISING]
 
 
-def _addressed(trial: Trial, repair: Edits) -> tuple[bool, str]:
+def _addressed(labels: Labels, repair: Edits) -> tuple[bool, str]:
     """Tell whether each fault has its own repair in the set, and these make up the whole."""
     found = []
-    for half, words in zip(trial.halves, ("first", "second"), strict=True):
-        restoring = [part for part in (*parts(repair), repair) if trial.restores(half, part)]
+    for half, words in zip(labels.halves, ("first", "second"), strict=True):
+        restoring = [part for part in (*parts(repair), repair) if labels.restores(half, part)]
         if not restoring:
             return False, f"no part of it restores the {words} fault by itself"
         found.append(restoring)

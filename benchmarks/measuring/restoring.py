@@ -121,7 +121,8 @@ class Garden:
         faulty = configuration(of, ground.dataset.config).edit("seed", seed)
         planted = plant(ground, faulty, self._folder / f"{name}-{seed}")
         naive, reference = reach(planted.diagnosis.scores)
-        assert naive is not None and reference is not None, name
+        assert naive is not None, name
+        assert reference is not None, name
         held_out = self._held_out.setdefault(ground.folder, HeldOut(ground, naive))
         told = Told(
             name=name,

@@ -1,91 +1,110 @@
-"""Train trials of a study again on other seeds, whole, and print what each reaches.
+r"""Train the enqueued configurations of a study, and its baseline, whole and on several seeds.
 
-    python studies/founding-case/replicate.py --study founding-case --trials 0 1 2 --seeds 1 2 3 4 5
+    python studies/founding-case/replicate.py studies/founding-case/study.toml \
+        --enqueued 0 1 2 --seeds 1 2 3 4 5 --out studies/founding-case/replicates.csv
 
-One thread, one run after the other; what is in the store is not trained again. Several processes
-can share the work by seeds. The runs are stored as controls of their trials.
+One thread, one run after the other; what the table has already is not trained again, so several
+processes can share the work by seeds and a broken-off one goes on. The test span is never scored
+here: signs and losses are those of all validation windows.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
+import time
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
 from tsdiag.compare.scoring import score_windows
-from tsdiag.config import RunConfig, as_written_now
+from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
-from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
-from tsdiag.runs.execute import Execution, Request
-from tsdiag.search.storage import artifact_store
-from tsdiag.store.chosen import chosen_run
-from tsdiag.store.curves import load_trace
-from tsdiag.store.database import Store, open_store
-from tsdiag.store.runs import WHOLE, RunRow, find_runs, update_run
+from tsdiag.models import build
+from tsdiag.runs.execute import seed_dropout
+from tsdiag.runs.weights import shapes_of
+from tsdiag.search.space import baseline_config, default_config
+from tsdiag.search.spec import StudySpec, read_spec
 from tsdiag.training.evaluation import predict
-from tsdiag.training.loop import never
+from tsdiag.training.loop import Training
+from tsdiag.training.observer import Moment
+
+COLUMNS = ("study", "model", "rate", "seed", "windows", "loss", "sign", "cpu_seconds", "losses")
+CPU = torch.device("cpu")
 
 
 def main() -> None:
-    """Replicate, and print one line a run: comma-separated, with a header."""
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--study", required=True)
-    asked.add_argument("--storage", default="sqlite:///tsdiag.db")
-    asked.add_argument("--trials", type=int, nargs="+", required=True)
+    """Train what is missing in the table, and add a line for each run as it ends."""
+    asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("study", type=Path)
+    asked.add_argument("--enqueued", type=int, nargs="*", default=[])
+    asked.add_argument("--baseline", action="store_true")
     asked.add_argument("--seeds", type=int, nargs="+", required=True)
+    asked.add_argument("--out", type=Path, required=True)
     given = asked.parse_args()
     torch.set_num_threads(1)
-    store = open_store(given.storage)
-    print("study,trial,rate,seed,windows,validation_loss,sign,cpu_seconds,losses by step")
+    spec = read_spec(given.study)
+    dataset = load_dataset(spec.data)
+    wanted = [(f"enqueued {i}", default_config(spec, spec.enqueue[i])) for i in given.enqueued]
+    wanted += [("baseline", baseline_config(spec))] if given.baseline else []
     for seed in given.seeds:
-        for trial in given.trials:
-            row = chosen_run(store, given.study, trial)
-            print(line(store, replicate(store, row, seed)), flush=True)
+        for name, config in wanted:
+            if (spec.name, name, str(seed)) not in known(given.out):
+                add(given.out, row(spec, name, config.edit("seed", seed), dataset))
 
 
-def replicate(store: Store, row: RunRow, seed: int) -> RunRow:
-    """Return the run of a trial's configuration on another seed, trained now or before."""
-    config = RunConfig.from_json(row.config).edit("seed", seed)
-    for known in find_runs(store, row.study, role="control", trial=row.trial):
-        if known.state in WHOLE and as_written_now(known.config) == config.to_json():
-            return known
-    dataset = load_dataset(config.data)
-    request = Request(row.study, "control", config, trial=row.trial, label="as it was, whole")
-    device = torch.device("cpu")
-    artifacts = artifact_store(store)
-    execution = Execution(
-        request, dataset, store, artifacts, device, probes=(STEP_LOSS, VALIDATION_LOSS)
-    )
-    done = execution.carry_out(never)
-    metrics = {**done.row.metrics, "validation": scores(dataset, done.config, done.model)}
-    update_run(store, done.row.id, metrics=metrics)
-    return next(r for r in find_runs(store, row.study, role="control") if r.id == done.row.id)
-
-
-def scores(dataset: Dataset, config: RunConfig, model: torch.nn.Module) -> dict[str, object]:
-    """Score the best weights on all validation windows: the test span is not for this."""
+def row(spec: StudySpec, name: str, config: RunConfig, dataset: Dataset) -> dict[str, object]:
+    """Train one configuration, and return its line of the table."""
+    began = time.process_time()
+    curve: list[str] = []
+    with torch.random.fork_rng(devices=[]):
+        model = build(config, shapes_of(dataset), torch.Generator().manual_seed(config.seed))
+        seed_dropout(config.seed, CPU)
+        training = Training(model, dataset.train, dataset.validation, config)
+        ending = training.run(lambda moment: curve.append(_point(moment)))
+    model.load_state_dict(ending.progress.best_weights)
     windows = dataset.validation
-    found = predict(model, windows, precision=config.training.precision)
-    return score_windows(windows, found).model_dump(mode="json")
+    scores = score_windows(windows, predict(model, windows, precision=config.training.precision))
+    values = (
+        spec.name,
+        name,
+        config.optimizer.lr,
+        config.seed,
+        ending.progress.step * config.training.batch_size,
+        f"{ending.progress.best_validation_loss:.4f}",
+        f"{scores.directional_accuracy:.4f}",
+        round(time.process_time() - began),
+        " ".join(dict.fromkeys(point for point in curve if point)),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
 
 
-def line(store: Store, row: RunRow) -> str:
-    """Return a run as a line of the table."""
-    config = RunConfig.from_json(row.config)
-    losses = load_trace(store, row.id).signal("validation_loss")
-    assert losses is not None
-    curve = " ".join(
-        f"{int(step)}:{value:.3f}" for step, value in zip(losses.steps, losses.values, strict=True)
-    )
-    windows = config.training.max_steps * config.training.batch_size
-    sign = row.metrics["validation"]["directional_accuracy"]
-    return (
-        f"{row.study},{row.trial},{config.optimizer.lr:g},{config.seed},{windows},"
-        f"{row.validation_loss:.4f},{sign:.4f},{row.cpu_seconds:.0f},{curve}"
-    )
+def _point(moment: Moment) -> str:
+    """Return "step:loss" at an evaluation, and nothing between."""
+    if moment.evaluated_step != moment.step:
+        return ""
+    return f"{moment.step}:{moment.validation_loss:.3f}"
+
+
+def known(table: Path) -> set[tuple[str, str, str]]:
+    """Return which runs the table has."""
+    if not table.exists():
+        return set()
+    with table.open(newline="") as file:
+        return {(line["study"], line["model"], line["seed"]) for line in csv.DictReader(file)}
+
+
+def add(table: Path, values: dict[str, object]) -> None:
+    """Add a line to the table."""
+    new = not table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(values)
 
 
 if __name__ == "__main__":

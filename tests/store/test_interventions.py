@@ -50,7 +50,16 @@ REPAIR = Repair(
     set=SET,
     verdict=VERDICT,
     minimal=True,
-    members=(Member(path="model.qk_norm", value=True, alone=VERDICT, without=VERDICT),),
+    members=(
+        Member(
+            path="model.qk_norm",
+            value=True,
+            alone=VERDICT,
+            without=VERDICT,
+            builds_alone=False,
+            builds_without=False,
+        ),
+    ),
     interaction=-0.05,
     random=RANDOM,
 )

@@ -149,7 +149,9 @@ def treat(planted: Planted, times: float = TIMES, later: tuple[str, ...] = LATER
     """
     store, row = planted.store, planted.row
     shapes = shapes_of(planted.dataset)
-    plan = make_plan(planted.diagnosis, row, shapes, times * max(row.cpu_seconds, row.seconds))
+    # Of a run that diverged early, the time that all of its steps would have taken.
+    whole = row.cpu_seconds * row.max_steps / max(row.step, 1)
+    plan = make_plan(planted.diagnosis, row, shapes, times * whole)
     save_plan(store, row, plan.model_dump_json())
     began = time.time()
     desk = Desk(store, plan, shapes, began, began + _ENDLESS)

@@ -103,7 +103,7 @@ def test_a_help_that_does_not_bring_the_run_to_learning_is_no_repair():
     found, _ = carried_out(plan(RATE), lambda changes: 0.85 if changes else 1.1)
     assert found.repair is None
     assert found.verdicts["cause-0"].outcome == "confirmed"
-    assert "learning begins above 50 %" in found.summary
+    assert "learning means surely above 50 %" in found.summary
 
 
 def test_a_repair_that_chance_outdoes_is_none():

@@ -286,14 +286,22 @@ def _summary(
     if found.outcome != "confirmed":
         return f"no repair: {described(best)} did most in screening, and is {found.outcome}"
     if not learns(course, best):
-        share = 0.0 if found.attained is None else 100 * found.attained
         return (
             f"{described(best)} helps ({_number(found.control)} to {_number(found.treatment)}), "
-            f"but takes the run {share:.0f} % of the way, and learning begins above "
-            f"{100 * LEARNS:.0f} %; it may need more steps than {plan.steps}"
+            f"but {_way(course, best)}; it may need more steps than {plan.steps}"
         )
     assert chance is not None
     return f"no repair: {described(best)} helps, but chance does as well: {chance.why}"
+
+
+def _way(course: Course, changes: Edits) -> str:
+    """Return how far a set that does not surely learn takes the run."""
+    attained = [course.plan.attained(loss) for loss in course.losses(changes).values()]
+    interval = t_interval(np.asarray(attained))
+    assert interval is not None
+    low, mean, high = (100 * x for x in (interval.low, interval.value, interval.high))
+    limit = f"learning means surely above {100 * LEARNS:.0f} %"
+    return f"takes the run {mean:.0f} % [{low:.0f}, {high:.0f}] of the way, and {limit}"
 
 
 def _number(value: float | None) -> str:

@@ -55,7 +55,7 @@ class Plan(Frozen):
     screen_seed: int
     naive: float  # loss of the best floor that learns nothing
     reference: float  # loss of the best floor that learns, or of the baseline
-    weights: str | None  # artifact of the run's best weights: the plateau to go on from
+    weights: str | None  # of the plateau to go on from; None: its best weights are the first
     pace: float  # [s] of processor time for one step of the run as it was
 
     @property
@@ -110,7 +110,7 @@ def make_plan(diagnosis: Diagnosis, row: RunRow, shapes: Shapes, processor_time:
         screen_seed=base.seed + FIRST_SEED,
         naive=naive,
         reference=reference,
-        weights=row.weights,
+        weights=row.weights if row.metrics.get("best_step", 1) > 0 else None,
         pace=pace,
     )
 
