@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Self
 
 from pydantic import PrivateAttr
@@ -10,6 +11,7 @@ from pydantic import PrivateAttr
 from tsdiag.diagnostics.case import Case
 from tsdiag.diagnostics.diagnose import diagnose
 from tsdiag.diagnostics.findings import Diagnosis
+from tsdiag.errors import StoreError
 from tsdiag.store.cases import load_case
 from tsdiag.store.chosen import chosen_study, explained_run
 from tsdiag.store.database import Store, open_store
@@ -62,7 +64,8 @@ def explained(store: Store, row: RunRow) -> Explanation:
     case = load_case(store, row)
     number = row.trial if row.role == "trial" else None
     diagnosis = diagnose(case, row.study, number)
-    verification = stored_verification(store, row.id)
-    if verification is not None:
-        diagnosis = diagnosis.with_verdicts(verification)
+    with suppress(StoreError):  # what another version wrote; --verify takes its runs and tells anew
+        verification = stored_verification(store, row.id)
+        if verification is not None:
+            diagnosis = diagnosis.with_verdicts(verification)
     return Explanation.told(diagnosis, case)

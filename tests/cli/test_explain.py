@@ -226,3 +226,18 @@ def test_causes_lists_and_shows_pages():
     unknown = run(app, ["causes", "order"])
     assert unknown.exit_code == 2
     assert "tsdiag causes" in unknown.stderr or "did you mean" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("0", "--budget", "5m"), "--budget 5m is the time of --verify: add it"),
+        (("0", "--verify", "--budget", "soon"), '"soon" is not a duration'),
+        (("0", "--verify", "--budget", "5s"), "no run can end in that; give at least 20s"),
+        (("9", "--verify"), "unknown trial 9"),
+    ],
+)
+def test_what_cannot_be_verified_is_misuse_and_trains_nothing(ask, words, told):
+    found = ask("explain", *words)
+    assert found.exit_code == 2
+    assert told in " ".join(found.stderr.split())

@@ -130,7 +130,7 @@ def test_a_plan_comes_back_as_it_was_stored(store, run, plan):
     assert stored_verification(store, run.id) is None
 
 
-def test_a_new_plan_takes_the_place_of_the_old_one_and_of_its_results(store, run):
+def test_a_new_plan_takes_the_place_of_the_old_one_and_leaves_its_results(store, run):
     other = create_run(store, RunRow("wind", "trial", "{}", trial=4, state="completed"))
     for row in (run, other):
         save_plan(store, row, "the first")
@@ -139,7 +139,7 @@ def test_a_new_plan_takes_the_place_of_the_old_one_and_of_its_results(store, run
     save_plan(store, run, "the second")
     assert stored_plan(store, run.id) == "the second"
     assert settled(store, run.id) is None
-    assert stored_verification(store, run.id) is None
+    assert stored_verification(store, run.id) == full(run.id)
     # Another run's is left alone.
     assert stored_plan(store, other.id) == "the first"
     assert settled(store, other.id) == "a set"

@@ -46,6 +46,7 @@ def plan(*sets: Mapping[str, Any], steps: int = 100, rungs: tuple[int, ...] = (1
         screen_seed=1000,
         naive=1.0,
         reference=0.2,
+        variance=4.0,
         weights=None,
         pace=0.01,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.verify.simulated import SHAPES, carried_out, plan
 from tsdiag.verify.arms import Arm
+from tsdiag.verify.conclude import conclude
 from tsdiag.verify.course import Course, forkable
 
 RATE = {"optimizer.lr": 1e-3}
@@ -92,6 +94,16 @@ def test_another_rate_is_tried_of_a_remedy_that_changes_more_than_the_rate():
     assert found.repair.set == POOL | {"optimizer.lr": 3e-3}
 
 
+def test_a_rate_that_does_nothing_alone_is_tried_higher_in_the_set_that_it_helps():
+    def loss(changes):
+        pooled = changes.get("model.pooling") == "flatten"
+        return {1e-3: 0.7, 3e-3: 0.25}.get(changes.get("optimizer.lr"), 1.0) if pooled else 1.0
+
+    found, _ = carried_out(plan(WIDE, RATE, POOL), loss)
+    assert found.repair is not None
+    assert found.repair.set == POOL | {"optimizer.lr": 3e-3}
+
+
 def test_remedies_that_do_nothing_are_refuted_and_make_no_repair():
     found, _ = carried_out(plan(RATE, POOL), lambda _: 1.1)
     assert found.repair is None
@@ -171,3 +183,76 @@ def test_only_how_a_run_is_optimised_can_be_tried_from_stalled_weights():
     assert not forkable(BOTH)
     assert not forkable({"training.max_steps": 900})
     assert not forkable({})
+
+
+def test_out_of_time_between_two_rungs_the_shorter_one_decides():
+    known = {Arm.of({}, 1000, 20): 1.1, Arm.of(RATE, 1000, 20): 0.3}
+    course = Course(plan(POOL, RATE, rungs=(20, 50)), SHAPES, known, closed=True)
+    assert course.chosen() == RATE
+
+
+def test_what_needs_each_other_is_left_out_together():
+    """A width without an embedding cannot be built, nor the other way round."""
+    embedded = {"model.d_model": 32, "model.embedding": "linear"}
+    config = plan().base.edits({"model.d_model": "channels", "model.embedding": "identity"})
+    start = plan(BOTH, BOTH | embedded).model_copy(update={"config": config.to_json()})
+
+    def loss(changes):
+        further = 0.3 if "model.d_model" not in changes else 0.25
+        return further if is_repaired(changes) else 1.1
+
+    found, _ = carried_out(start, loss)
+    assert found.repair is not None
+    assert found.repair.set == BOTH
+    assert found.repair.minimal
+
+
+def test_a_remedy_that_brought_nothing_of_its_own_confirms_no_cause():
+    pool = POOL | {"model.positions": "sinusoidal"}
+    wide = WIDE | {"model.n_heads": 2, "model.positions": "sinusoidal"}
+
+    def loss(changes):
+        there = all(changes.get(path) == value for path, value in pool.items())
+        return 0.25 if there else 1.1
+
+    found, _ = carried_out(plan(pool, wide), loss)
+    assert found.repair is not None
+    assert found.repair.set == pool
+    assert found.verdicts["cause-0"].outcome == "confirmed"
+    assert found.verdicts["cause-1"].outcome == "refuted"
+
+
+def test_the_opposite_of_a_remedy_confirms_no_cause():
+    attention = {"model.pooling": "attention"}
+    found, _ = carried_out(
+        plan(POOL, attention), lambda c: 0.25 if POOL.items() <= c.items() else 1
+    )
+    assert found.verdicts["cause-1"].outcome == "refuted"
+
+
+def test_one_more_seed_of_chance_changes_no_repair():
+    def loss(changes):
+        return 0.25 if changes.get("model.pooling") == "flatten" else 1.1
+
+    start = plan(POOL)
+    done, order = carried_out(start, loss)
+    assert done.repair is not None
+    lucky = {arm: loss(arm.set) for _, arm in order}
+    lucky |= {Arm.of(start.random[0], seed, 100): 0.0 for seed in start.seeds[:1]}
+    found = conclude(Course(start, SHAPES, lucky), complete=False, runs=0, seconds=0)
+    assert found.repair is not None
+
+
+@pytest.mark.parametrize(
+    ("there", "scratch", "told"),
+    [(0.3, 0.3, "rescued"), (1.0, 0.3, "only from scratch"), (0.95, 1.0, "not at all")],
+)
+def test_rescued_means_that_it_learns_from_where_it_stalled(there, scratch, told):
+    start = plan(RATE, POOL).model_copy(update={"weights": "r.safetensors"})
+    results, rng = {}, np.random.default_rng(0)
+    while arms := Course(start, SHAPES, results).pending()[1]:
+        reached = there if arms[0].origin else scratch
+        reached = reached if "optimizer.lr" in arms[0].set else 1.1
+        results[arms[0]] = reached + rng.normal(0, 0.005)
+    found = conclude(Course(start, SHAPES, results), complete=True, runs=0, seconds=0)
+    assert found.verdicts["cause-0"].plateau == told

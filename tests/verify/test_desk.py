@@ -123,11 +123,33 @@ def test_nothing_is_begun_that_cannot_end_in_time(desk, store):
     ],
 )
 def test_a_run_that_diverged_is_worth_no_more_than_the_naive_floor(state, loss, counts):
-    row = RunRow(study="s", role="treatment", config="{}", state=state, validation_loss=loss)
-    assert loss_of(row, naive=1.0) == counts
+    config = PLAN.base.to_json()
+    row = RunRow(study="s", role="treatment", config=config, state=state, validation_loss=loss)
+    assert loss_of(row, PLAN.base, naive=1.0, variance=4.0) == counts
 
 
 def test_a_loss_is_told_in_the_unit_of_the_run_that_is_verified():
-    row = RunRow(study="s", role="treatment", config="{}", state="completed", validation_loss=0.5)
-    row.metrics["loss_unit"] = 4.0
-    assert loss_of(row, naive=1.0) == 2.0
+    """The target's variance is 4, so that a loss of .5 of it is one of 2."""
+    bare = PLAN.base.edit("data.scale_target", False)
+    known = {"study": "s", "role": "treatment", "state": "completed", "validation_loss": 0.5}
+    scaled = RunRow(config=PLAN.config, **known)
+    assert loss_of(scaled, bare, naive=9.0, variance=4.0) == 2.0
+    assert loss_of(RunRow(config=bare.to_json(), **known), PLAN.base, 9.0, 4.0) == 0.125
+    assert loss_of(scaled, PLAN.base, naive=9.0, variance=4.0) == 0.5
+
+
+def test_what_kills_its_worker_again_and_again_is_given_up(desk, store):
+    for _ in range(3):
+        stored(store, {}, state="interrupted", reason="its worker died", validation_loss=None)
+    assignment = desk().next()
+    assert assignment is not None
+    assert assignment.arm.set == RATE
+
+
+def test_screening_that_time_cut_off_is_not_whole(desk, store):
+    stored(store, {}, validation_loss=1.1)
+    stored(store, RATE, validation_loss=0.3)
+    late = Desk(store, PLAN, SHAPES, time.time() - 100, time.time() + 1)
+    assert late.course().chosen() == RATE
+    assert not late.is_screened()
+    assert not late.is_complete()

@@ -28,7 +28,13 @@ Verify = Annotated[
     bool, typer.Option("--verify", help="Prove it: carry its remedies out as paired runs.")
 ]
 Budget = Annotated[
-    str, typer.Option("--budget", metavar="TIME", help="With --verify: wall clock, such as 20m.")
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="With --verify: wall clock [default: 10m].",
+        show_default=False,
+    ),
 ]
 Script = Annotated[
     Path | None,
@@ -46,7 +52,7 @@ def explain(
     json: Json = False,
     markdown: Markdown = False,
     verify: Verify = False,
-    budget: Budget = "10m",
+    budget: Budget = None,
     workers: Workers = 0,
     device: Device = "auto",
     script: Script = None,
@@ -61,12 +67,14 @@ def explain(
     from tsdiag.errors import UsageError
     from tsdiag.explanation import explain
 
+    if budget is not None and not verify:
+        raise UsageError(f"--budget {budget} is the time of --verify: add it, or leave both out")
     if json and markdown:
         raise UsageError("--json and --markdown: print one or the other")
     if verify:
         from tsdiag.cli.verifying import verify as carry_out
 
-        carry_out(trial, study, storage, budget, workers, device)
+        carry_out(trial, study, storage, budget or "10m", workers, device)
     diagnosis = explain(trial, study, storage)
     if html is not None:
         _write_page(html, diagnosis)

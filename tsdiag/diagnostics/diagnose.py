@@ -11,7 +11,9 @@ from tsdiag.diagnostics.findings import (
     Diagnosis,
     Finding,
     NotMeasured,
+    Remedy,
     State,
+    Suspect,
     Unmeasured,
 )
 from tsdiag.diagnostics.rules import RULES
@@ -49,6 +51,7 @@ def diagnose(case: Case, study: str, trial: int | None) -> Diagnosis:
         scores=case.standing.scores,
         findings=tuple(ranked(found)),
         warnings={cause: words for cause, words in warned.items() if cause not in causes},
+        suspects=_suspects(case, causes) if state in EXPLAINED else (),
         clear=tuple(cause for cause, a in answers.items() if isinstance(a, Clear)),
         not_measured=tuple(
             Unmeasured(cause=cause, why=a.why)
@@ -97,18 +100,29 @@ def warnings(plan: Plan) -> dict[str, str]:
     return {cause: words for cause, words in told if words is not None}
 
 
+def _suspects(case: Case, found: set[str]) -> tuple[Suspect, ...]:
+    """Return what is worth trying besides the findings, in the order of the rules."""
+    asked = [rule for rule in RULES if rule.suspect is not None and rule.cause not in found]
+    named = [one for rule in asked if rule.suspect and (one := rule.suspect(case)) is not None]
+    fit = [one.model_copy(update={"remedies": _changing(one.remedies, case)}) for one in named]
+    return tuple(one for one in fit if one.remedies)
+
+
 def _is_due(cause: str, state: State) -> bool:
     return state in EXPLAINED or cause in NAMED.get(state, ())
 
 
 def _fitting(finding: Finding, case: Case) -> Finding:
     """Leave out what would change nothing in this configuration."""
-    fit = [
+    return finding.model_copy(update={"remedies": _changing(finding.remedies, case)})
+
+
+def _changing(remedies: tuple[Remedy, ...], case: Case) -> tuple[Remedy, ...]:
+    return tuple(
         remedy
-        for remedy in finding.remedies
+        for remedy in remedies
         if any(case.setting(path) != value for path, value in remedy.set.items())
-    ]
-    return finding.model_copy(update={"remedies": tuple(fit)})
+    )
 
 
 def _missing(name: str, case: Case) -> str:

@@ -52,6 +52,14 @@ class Finding(Frozen):
     verdict: Verdict | None = Field(None, description="None: no remedy was carried out yet")
 
 
+class Suspect(Frozen):
+    """A cause that no signal has shown, with remedies that are worth carrying out all the same."""
+
+    cause: str
+    why: str
+    remedies: tuple[Remedy, ...]
+
+
 class Clear(Frozen):
     """The signals that would show a cause were measured, and do not show it."""
 
@@ -110,6 +118,9 @@ class Diagnosis(Frozen):
         default_factory=dict,
         description="what in the configuration often hurts, by cause; not shown by measurement",
     )
+    suspects: tuple[Suspect, ...] = Field(
+        (), description="what verification may try besides; no finding"
+    )
     repair: Repair | None = Field(None, description="None: not verified, or none was found")
     verification: str | None = Field(None, description="what carrying remedies out showed")
     verified: bool = Field(False, description="all that was to be carried out has been")
@@ -128,6 +139,14 @@ class Diagnosis(Frozen):
             finding.model_copy(update={"verdict": known.get(finding.cause)})
             for finding in self.findings
         )
+        named = {finding.cause for finding in findings}
+        findings += tuple(
+            _shown(suspect, verdict)
+            for suspect in self.suspects
+            if suspect.cause not in named
+            and (verdict := known.get(suspect.cause)) is not None
+            and verdict.outcome == "confirmed"
+        )
         changes = {
             "findings": findings,
             "repair": verification.repair,
@@ -144,6 +163,26 @@ class Diagnosis(Frozen):
     def from_json(cls, text: str) -> Self:
         """Read what ``to_json`` wrote."""
         return cls.model_validate_json(text)
+
+
+def _shown(suspect: Suspect, verdict: Verdict) -> Finding:
+    """Return a suspected cause as a finding: carrying its remedy out has shown it."""
+    assert verdict.treatment is not None
+    return Finding(
+        cause=suspect.cause,
+        score=0.0,
+        summary=f"no signal shows it, but carrying its remedy out does; {suspect.why}",
+        evidence=(
+            Evidence(
+                signal="validation_loss",
+                observed=verdict.treatment,
+                reference=verdict.control,
+                unit="target variance",
+            ),
+        ),
+        remedies=suspect.remedies,
+        verdict=verdict,
+    )
 
 
 def strength(observed: float, limit: float, certain: float) -> float:

@@ -34,6 +34,7 @@ class Verdict(Frozen):
     attained: float | None = Field(
         None, description="share of the way from the naive floor to the best reference, with it"
     )
+    learns: bool = Field(False, description="with it, surely more than half of that way")
     seeds: int
     steps: int
     alone: bool = Field(True, description="False: it helps only together with the paths in `with`")
@@ -60,6 +61,7 @@ class RandomSearch(Frozen):
     set: dict[str, Any] = Field(default_factory=dict, description="the best of them")
     loss: float | None = None
     beaten: bool = Field(description="the repair is better, or as good with no more changes")
+    better: bool = Field(False, description="the repair's loss is the lower one")
     why: str = ""
 
 

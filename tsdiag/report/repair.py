@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tsdiag.diagnostics.states import LEARNS
 from tsdiag.report.wording import listing, number, plural
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def effect(verdict: Verdict) -> str:
 
 def is_unfinished(diagnosis: Diagnosis) -> bool:
     """Tell whether carrying remedies out, for the first time or for longer, would show more."""
-    wanted = any(finding.remedies for finding in diagnosis.findings)
+    wanted = bool(diagnosis.suspects) or any(found.remedies for found in diagnosis.findings)
     return wanted and not diagnosis.verified and diagnosis.state in VERIFIABLE
 
 
@@ -149,10 +148,7 @@ def _suffices(repair: Repair) -> str:
     enough = [
         f"{member.path} alone {100 * member.alone.attained:.0f} %"
         for member in repair.members
-        if member.alone is not None
-        and member.alone.outcome == "confirmed"
-        and member.alone.attained is not None
-        and member.alone.attained > LEARNS
+        if member.alone is not None and member.alone.learns and member.alone.attained is not None
     ]
     return f"Learning, too, but less far: {listing(enough)} of the way." if enough else ""
 
@@ -206,7 +202,9 @@ def _interaction(repair: Repair) -> str:
 def _chance(repair: Repair) -> str:
     if repair.random is None:
         return "Not compared with random edits yet."
-    better = "Better than chance" if repair.random.beaten else "Not better than chance"
+    better = (
+        "Better than chance" if repair.random.better else "As good as chance, with no more changes"
+    )
     return f"{better}: {repair.random.why}."
 
 

@@ -14,6 +14,7 @@ from tsdiag.compare.comparison import Comparison
 from tsdiag.compare.contest import compare, stored_comparison
 from tsdiag.compare.finals import Finals
 from tsdiag.data.dataset import Dataset, load_dataset
+from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.errors import TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
@@ -27,6 +28,7 @@ from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
 from tsdiag.store.findings import Told, told_of
+from tsdiag.store.interventions import stored_verification
 from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
@@ -197,9 +199,15 @@ def _refresh(
     artifacts = artifact_store(store)
     try:
         again = refresh(store, artifacts, dataset, spec.name, device, lambda: interrupted)
-        renew_notes(open_storage(store), spec, again)
+        told = [(row, _with_verdicts(store, row, found)) for row, found in again]
+        renew_notes(open_storage(store), spec, told)
     except Exception as error:  # a missing explanation is no reason to lose a verdict
         sys.stderr.write(f"trials were not explained again: {type(error).__name__}: {error}\n")
+
+
+def _with_verdicts(store: Store, row: RunRow, diagnosis: Diagnosis) -> Diagnosis:
+    known = stored_verification(store, row.id)
+    return diagnosis if known is None else diagnosis.with_verdicts(known)
 
 
 def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:

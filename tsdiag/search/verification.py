@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tsdiag.config import RunConfig
-from tsdiag.data.dataset import load_dataset
+from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.diagnostics.verdicts import Verification
-from tsdiag.errors import StoreError
-from tsdiag.models import Shapes
+from tsdiag.errors import StoreError, UsageError
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.conduct import default_workers
@@ -30,16 +29,24 @@ from tsdiag.store.interventions import (
     save_verification,
     stored_plan,
     stored_verification,
+    unsettle,
 )
+from tsdiag.store.leases import claim, release, renew
+from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow
 from tsdiag.store.studies import load_study
+from tsdiag.verify.arms import target_variance
 from tsdiag.verify.conclude import conclude
 from tsdiag.verify.desk import Desk
-from tsdiag.verify.plan import Plan, make_plan, read_plan
+from tsdiag.verify.plan import Plan, affordable, make_plan, proposed, read_plan
 
 _POLL = 1.0
 # Workers need so long to load torch and the data [s]: it is no time that runs could have.
 START_UP = 8.0
+# As long as a database that is slow may keep a parent from renewing it [s].
+_LEASE = 60.0
+# So many times as many steps make a new plan worth its runs.
+LONGER = 1.5
 # Before the deadline, to break off, to end the workers and to conclude [s].
 CLOSING = 4.0
 
@@ -77,32 +84,65 @@ def verify(
         DataError: the data have changed since the run.
         TsdiagError: a worker ended with an error.
     """
-    known = stored_verification(store, row.id)
-    if known is not None and known.complete:
-        return known, False
     started = time.time()
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
     dataset = load_dataset(RunConfig.from_json(row.config).data)
     refuse_other_data(dataset, load_study(store, row.study))
-    shapes = shapes_of(dataset)
     last = deadline - CLOSING
-    plan = _plan(store, row, diagnosis, shapes, (last - started - START_UP) * count)
-    desk = Desk(store, plan, shapes, started, deadline)
-    places = [Place(i, count, last, chosen.type, verify=row.id) for i in range(count)]
-    with Interruption() as interruption, Crew(store, row.study, places) as crew:
+    with _alone(store, row) as keep:
+        time_ = (last - started - START_UP) * count
+        plan, is_new = _plan(store, row, diagnosis, dataset, time_)
+        known = _stored(store, row)
+        if known is not None and known.complete and not is_new:
+            return known, False
+        desk = Desk(store, plan, shapes_of(dataset), started, deadline)
+        if not desk.is_screened() and (known is None or known.repair is None):
+            unsettle(store, row.id)
+        places = [Place(i, count, last, chosen.type, verify=row.id) for i in range(count)]
+        try:
+            interrupted = _watch(desk, Crew(store, row.study, places), keep, show)
+        finally:
+            # What has ended counts, whatever became of the workers.
+            found = _conclude(desk, known)
+            save_verification(store, found)
+    _show_in_dashboard(store, row, diagnosis.with_verdicts(found))
+    return found, interrupted
+
+
+@contextmanager
+def _alone(store: Store, row: RunRow) -> Iterator[Callable[[], object]]:
+    """Hold the verification of a run, and give what renews that: two plans at once would mix.
+
+    Raises:
+        UsageError: another process is at it.
+    """
+    key = f"{row.id}/verification"
+    if not claim(store, key, owner(), _LEASE):
+        raise UsageError(
+            f"verify trial {row.trial}: another process is at it; wait for its end, which "
+            "shows the same, or end it first"
+        )
+    try:
+        yield lambda: renew(store, key, owner(), _LEASE)
+    finally:
+        release(store, key, owner())
+
+
+def _watch(
+    desk: Desk, crew: Crew, keep: Callable[[], object], show: Callable[[Stage], None]
+) -> bool:
+    """Look after the workers until all have ended; return whether somebody asked them to stop."""
+    with Interruption() as interruption, crew:
         stopping = False
         while crew.is_working():
-            show(_stage(desk, started, deadline, count))
+            keep()
+            show(_stage(desk, len(crew.places)))
             if interruption and not stopping:
                 stopping = True
                 crew.stop()
             time.sleep(_POLL)
-        interrupted = bool(interruption)
-    found = _conclude(desk)
-    save_verification(store, found)
-    _show_in_dashboard(store, row, diagnosis.with_verdicts(found))
-    return found, interrupted
+        return bool(interruption)
 
 
 def _show_in_dashboard(store: Store, row: RunRow, diagnosis: Diagnosis) -> None:
@@ -114,28 +154,49 @@ def _show_in_dashboard(store: Store, row: RunRow, diagnosis: Diagnosis) -> None:
         sys.stderr.write(f"the note was not renewed: {type(error).__name__}: {error}\n")
 
 
-def _plan(store: Store, row: RunRow, diagnosis: Diagnosis, shapes: Shapes, time_: float) -> Plan:
-    """Return the plan of a verification that was begun before, unless more time makes it longer."""
-    made = make_plan(diagnosis, row, shapes, max(time_, 1.0))
+def _plan(
+    store: Store, row: RunRow, diagnosis: Diagnosis, dataset: Dataset, processor_time: float
+) -> tuple[Plan, bool]:
+    """Return the run's plan, and whether it is new: for other findings, or for much more time.
+
+    A little more time is no reason: runs of another length are other runs, and those that there are
+    would count for nothing.
+    """
+    shapes = shapes_of(dataset)
+    tried, _ = proposed(diagnosis, row, shapes)
     text = stored_plan(store, row.id)
-    if text is not None:
-        with suppress(StoreError):  # another version's plan is made anew; its runs still count
-            before = read_plan(text)
-            if before.hypotheses == made.hypotheses and before.steps >= made.steps:
-                return before
+    with suppress(StoreError):  # another version's plan is made anew; its runs still count
+        before = None if text is None else read_plan(text)
+        longer = before and affordable(row, processor_time) >= LONGER * before.steps
+        if before is not None and before.hypotheses == tried and not longer:
+            return before, False
+    made = make_plan(diagnosis, row, shapes, target_variance(dataset), processor_time)
     save_plan(store, row, made.model_dump_json())
-    return made
+    return made, True
 
 
-def _stage(desk: Desk, started: float, deadline: float, workers: int) -> Stage:
+def _stored(store: Store, row: RunRow) -> Verification | None:
+    """Return what was found before; another version's counts for nothing, its runs still do."""
+    with suppress(StoreError):
+        return stored_verification(store, row.id)
+    return None
+
+
+def _stage(desk: Desk, workers: int) -> Stage:
     course = desk.course()
     wave, arms = course.pending()
     runs, _ = desk.used()
     found = conclude(course, complete=False, runs=runs, seconds=0.0)
-    return Stage(desk.plan, wave, len(arms), runs, found.summary, started, deadline, workers)
+    return Stage(
+        desk.plan, wave, len(arms), runs, found.summary, desk.started, desk.deadline, workers
+    )
 
 
-def _conclude(desk: Desk) -> Verification:
-    course = desk.course()
+def _conclude(desk: Desk, known: Verification | None) -> Verification:
+    """Return what is shown now; a repair that was confirmed before is kept until there is more."""
     runs, seconds = desk.used()
-    return conclude(course, not course.pending()[1], runs, seconds)
+    complete = desk.is_complete()
+    found = conclude(desk.course(), complete, runs, seconds)
+    if not complete and found.repair is None and known is not None and known.repair is not None:
+        return known
+    return found

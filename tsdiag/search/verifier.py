@@ -22,7 +22,6 @@ from tsdiag.store.database import Store
 from tsdiag.store.interventions import stored_plan
 from tsdiag.store.runs import RunRow, create_run, update_run
 from tsdiag.store.studies import load_study
-from tsdiag.verify.arms import UNIT, unit
 from tsdiag.verify.desk import Assignment, Desk
 from tsdiag.verify.plan import read_plan
 
@@ -74,11 +73,15 @@ class Verifier:
 
     def _carry_out(self, assignment: Assignment) -> RunRow | None:
         request = assignment.request
-        dataset = self._dataset(request.config.data)
-        shapes = shapes_of(dataset)
-        refusal = refuse_oversized(request.config, shapes, self._device, self._place.of)
+        try:
+            dataset = self._dataset(request.config.data)
+            shapes = shapes_of(dataset)
+            refusal = refuse_oversized(request.config, shapes, self._device, self._place.of)
+        except Exception as error:  # it has no run yet, and without one it would be tried for ever
+            self._unrun(assignment, request.config, "failed", f"{type(error).__name__}: {error}")
+            raise
         if refusal is not None:
-            return self._unrun(assignment, request.config, refusal.reason)
+            return self._unrun(assignment, request.config, "infeasible", refusal.reason)
         keep = LeaseWatch(
             lambda: self._desk.keep(assignment), self._interruption, self._place.deadline
         )
@@ -87,10 +90,7 @@ class Verifier:
         execution = Execution(
             request, dataset, self._store, self._artifacts, self._device, probes=probes
         )
-        row = execution.carry_out(keep, pause=keep.renew).row
-        if (factor := unit(dataset.target_scaler, self._base.target_scaler)) != 1.0:
-            update_run(self._store, row.id, metrics={**row.metrics, UNIT: factor})
-        return row
+        return execution.carry_out(keep, pause=keep.renew).row
 
     def _dataset(self, config: DataConfig) -> Dataset:
         """Return the data as a remedy wants them scaled."""
@@ -98,8 +98,8 @@ class Verifier:
             self._datasets[config] = load_dataset(config)
         return self._datasets[config]
 
-    def _unrun(self, assignment: Assignment, config: RunConfig, reason: str) -> RunRow:
-        """Store an arm that does not fit into memory."""
+    def _unrun(self, assignment: Assignment, config: RunConfig, state: str, reason: str) -> RunRow:
+        """Store an arm that was not begun."""
         request = assignment.request
         row = RunRow(
             study=request.study,
@@ -110,7 +110,7 @@ class Verifier:
             config=config.to_json(),
             max_steps=config.training.max_steps,
             origin=request.origin,
-            state="infeasible",
+            state=state,
             reason=reason,
         )
         return create_run(self._store, row)

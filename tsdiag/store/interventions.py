@@ -16,13 +16,15 @@ from tsdiag.store.schema import INTERVENTIONS
 
 
 def save_plan(store: Store, row: RunRow, plan: str) -> None:
-    """Store how a run is to be verified, in place of an earlier plan and its results."""
+    """Store how a run is to be verified, in place of an earlier plan.
+
+    What was shown by that stays until there is more to show.
+    """
     values = {
         "run": row.id,
         "study": row.study,
         "plan": plan,
         "settled": None,
-        "verification": None,
         "written": datetime.now(UTC),
     }
     change = update(INTERVENTIONS).where(INTERVENTIONS.c.run == row.id).values(**values)
@@ -57,6 +59,13 @@ def settle(store: Store, run: str, changes: str) -> str:
     if found is None:
         raise StoreError(_unplanned(store, run))
     return str(found)
+
+
+def unsettle(store: Store, run: str) -> None:
+    """Forget which set is confirmed: its screening is to go on."""
+    mine = INTERVENTIONS.c.run == run
+    with store.write() as connection:
+        connection.execute(update(INTERVENTIONS).where(mine).values(settled=None))
 
 
 def settled(store: Store, run: str) -> str | None:

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tsdiag.config import RunConfig
-from tsdiag.data.scaling import Scaler
+from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.store.runs import WHOLE, RunRow
 
-# Evaluations within an arm's steps: the best of them is its loss, in every arm alike.
-EVALUATIONS = 4
+# Evaluations within an arm's steps: the best of them is its loss, in every arm alike. More would
+# cost the founding model a quarter of its time.
+EVALUATIONS = 2
 # Runs whose result counts; of one that diverged, see ``loss_of``.
 ENDED = (*WHOLE, "diverged", "infeasible")
-# Key of a run's metrics: its loss times this is in the unit of the run that is being verified.
-UNIT = "loss_unit"
 _STEPS, _BATCH = "training.max_steps", "training.batch_size"
 
 
@@ -95,20 +94,25 @@ def cost(base: RunConfig, arm: Arm) -> float:
     return arm.steps * longer(base, arm.set) * batch
 
 
-def unit(there: Scaler, here: Scaler) -> float:
-    """Return what a loss of the target as scaled ``there`` is multiplied by to be one ``here``.
+def target_variance(dataset: Dataset) -> float:
+    """Return the variance of the target on the training span, in its own unit."""
+    config = dataset.config
+    scaled = dataset
+    if not config.scale_target:
+        scaled = load_dataset(config.model_copy(update={"scale_target": True}))
+    return float((scaled.target_scaler.std**2).mean())
 
-    A remedy may scale the target in another way; of several targets it may not (hypotheses.py).
-    """
-    return float(((there.std / here.std) ** 2).mean())
 
-
-def loss_of(row: RunRow, naive: float) -> float | None:
+def loss_of(row: RunRow, base: RunConfig, naive: float, variance: float) -> float | None:
     """Return the validation loss that counts [as the verified run's], None where there is none.
 
-    A run that diverged is worth no more than the naive floor, whatever it had been at before.
+    A run that diverged is worth no more than the naive floor, whatever it had been at before. A
+    remedy may scale the target in another way, which changes the loss by the target's variance.
     """
     if row.state == "infeasible":
         return None
-    best = naive if row.validation_loss is None else row.validation_loss * row.metrics.get(UNIT, 1)
+    scaled = RunConfig.from_json(row.config).data.scale_target
+    factor = {(True, False): variance, (False, True): 1 / variance}
+    unit = factor.get((scaled, base.data.scale_target), 1.0)
+    best = naive if row.validation_loss is None else row.validation_loss * unit
     return max(best, naive) if row.state == "diverged" else float(best)

@@ -12,8 +12,9 @@ stalled weights, and to the verdicts of the other causes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Protocol
 
 from tsdiag.models import Shapes
@@ -86,15 +87,17 @@ class Course:
             yield self._paired("other causes", hypothesis.set)
 
     def pending(self) -> tuple[str, list[Arm]]:
-        """Return the first wave that is not done, and its arms that are left; ("", []) at the end.
+        """Return the first wave that is not done, and what can be run now; ("", []) at the end.
 
-        The controls of the confirmation are needed in any case, so they fill gaps before.
+        First what that wave lacks; then the controls of the confirmation, which are needed in any
+        case, and what is known already to come after.
         """
-        for wave in self.waves():
-            if left := self._pending(wave):
-                controls = [arm for arm in self._controls() if arm not in self._results]
-                return wave.name, left + [arm for arm in controls if arm not in left]
-        return "", []
+        left = [(wave.name, arm) for wave in self.waves() for arm in self._pending(wave)]
+        if not left:
+            return "", []
+        controls = [arm for arm in self._controls() if arm not in self._results]
+        arms = [arm for name, arm in left if name == left[0][0]]
+        return left[0][0], list(dict.fromkeys([*arms, *controls, *(arm for _, arm in left)]))
 
     def chosen(self) -> Edits | None:
         """Return the set that screening has found, {} where it has found none, None before."""
@@ -115,18 +118,18 @@ class Course:
         found = {arm.seed: self._results.get(arm) for arm in arms}
         return {seed: loss for seed, loss in found.items() if loss is not None}
 
-    def screened(self, changes: Edits) -> tuple[int, float] | None:
-        """Return the most steps at which a set was screened, and its loss there."""
+    def screened(self, changes: Edits, against: Edits) -> tuple[int, float, float] | None:
+        """Return the most steps at which both sets were screened, and their losses there."""
         for steps in reversed(self.plan.rungs):
-            loss = self._results.get(self._arm(changes, self.plan.screen_seed, steps))
-            if loss is not None:
-                return steps, loss
+            here, there = self._loss(changes, steps), self._loss(against, steps)
+            if max(here, there) < float("inf"):
+                return steps, here, there
         return None
 
     def sets(self) -> list[Edits]:
         """Return every set that was screened, in the order of the waves."""
         found = {arm.edits: arm.set for arm in self._screened_arms() if arm.set}
-        return [changes for changes in found.values() if self.screened(changes) is not None]
+        return list(found.values())
 
     def _screened_arms(self) -> list[Arm]:
         """Return the arms of screening that have ended."""
@@ -178,6 +181,16 @@ class Course:
             sets += [pair for pair in both if pair not in sets]
             if not (yield from self._ask("pairs", sets, first)):
                 return None
+        # A rate that did nothing for the model as it was may be too low for it once it is repaired.
+        best = self._best(sets, first)
+        more = [] if best is None else self._other_rates([best], first)
+        if not (yield from self._ask("other rates", [*sets, *more], first)):
+            return None
+        sets += [rate for rate in more if rate not in sets]
+        # Out of time between the two: what is known of the shorter one must do.
+        known = any(self._loss(changes, last) < float("inf") for changes in sets)
+        if last > first and self._closed and not known:
+            last = first
         if last > first:
             half = sorted(sets, key=lambda changes: self._rank(changes, first))
             sets = half[: max(2, (len(sets) + 1) // 2)]
@@ -220,7 +233,7 @@ class Course:
     ) -> Generator[Wave, None, Edits | None]:
         """Leave out paths as long as the rest restores; return what is left."""
         while len(chosen) > 1:
-            rests = self._rests(chosen)
+            rests = self.rests(chosen)
             if not (yield from self._ask("leaving out", rests, steps)):
                 return None
             enough = [rest for rest in rests if self._restores(rest, best, steps)]
@@ -228,7 +241,7 @@ class Course:
                 return chosen
             # What can be spared one by one can mostly be spared at once, which saves rounds.
             kept = {path: chosen[path] for path in chosen if all(path in rest for rest in enough)}
-            if len(enough) > 1 and kept and refusal(self._base, kept, self.shapes) is None:
+            if len(enough) > 1 and self.builds(kept):
                 if not (yield from self._ask("leaving out", [kept], steps)):
                     return None
                 if self._restores(kept, best, steps):
@@ -237,10 +250,32 @@ class Course:
             chosen = min(enough, key=lambda rest: self._rank(rest, steps))
         return chosen
 
-    def _rests(self, chosen: Edits) -> list[Edits]:
-        """Return a set without each of its paths in turn, as far as that can be built."""
-        rests = [{p: v for p, v in chosen.items() if p != path} for path in chosen]
-        return [rest for rest in rests if rest and refusal(self._base, rest, self.shapes) is None]
+    def rests(self, chosen: Edits) -> list[Edits]:
+        """Return a set without what could be spared, as far as the rest can be built.
+
+        That is each path; two paths of which neither can be missing by itself, as the width and
+        the embedding that needs it; and all that one remedy has brought.
+        """
+        single = {path: _without(chosen, {path}) for path in chosen}
+        tied = [path for path, rest in single.items() if not self.builds(rest)]
+        rests = [
+            *single.values(),
+            *(_without(chosen, set(two)) for two in combinations(tied, 2)),
+            *(_without(chosen, hypothesis.set.keys()) for hypothesis in self.plan.hypotheses),
+        ]
+        some = {canonical(rest): rest for rest in rests if self.builds(rest) and rest != chosen}
+        return list(some.values())
+
+    def builds(self, changes: Edits) -> bool:
+        """Tell whether a set of changes can be carried out."""
+        return bool(changes) and refusal(self._base, changes, self.shapes) is None
+
+    def restores(self, changes: Edits, best: Edits) -> bool | None:
+        """Tell whether a set goes most of another one's way on the seed of screening, if known."""
+        for steps in reversed(self.plan.rungs):
+            if max(self._loss(changes, steps), self._loss(best, steps)) < float("inf"):
+                return self._restores(changes, best, steps)
+        return None
 
     def _afterwards(self, repair: Edits) -> Iterator[Wave]:
         """Yield what shows more of a repair that has had its confirmation."""
@@ -255,16 +290,15 @@ class Course:
             yield self._paired("random search", found[0])
         for rest in self._alone(repair):
             yield self._paired("parts alone", rest)
-        if len(repair) > 2:
-            for rest in self._rests(repair):
-                yield self._paired("without a part", rest)
+        for rest in self.rests(repair):
+            yield self._paired("without a part", rest)
         yield from self._forks(repair)
 
     def _alone(self, repair: Edits) -> list[Edits]:
         if len(repair) == 1:
             return []
         parts: list[Edits] = [{path: value} for path, value in repair.items()]
-        return [part for part in parts if refusal(self._base, part, self.shapes) is None]
+        return [part for part in parts if self.builds(part)]
 
     def _forks(self, repair: Edits) -> Iterator[Wave]:
         """Yield optimisation remedies, tried from the weights that the run had stalled with."""
@@ -338,6 +372,10 @@ class Course:
         if not lowest < start:
             return changes == best
         return start - self._loss(changes, steps) >= RESTORES * (start - lowest)
+
+
+def _without(changes: Edits, paths: Collection[str]) -> Edits:
+    return {path: value for path, value in changes.items() if path not in paths}
 
 
 def forkable(changes: Mapping[str, Any]) -> bool:

@@ -23,11 +23,13 @@ from tsdiag.verify.plan import Plan
 
 # As long as a trial's: see search/queue.py.
 _LEASE = 300.0
-# One that failed may have met a full disk; one that fails this often cannot be carried out.
+# One that failed may have met a full disk, and a worker may be killed for lack of memory; one that
+# ends so this often cannot be carried out.
 _MOST_FAILURES = 3
 # Screening may go on for this share of the time; then what it knows must do.
 SCREENING = 0.45
 ROLES = ("control", "treatment")
+DIED = "its worker died"
 
 Key = tuple[str, str | None]
 
@@ -50,8 +52,8 @@ class Desk:
         self.plan = plan
         self._store = store
         self._shapes = shapes
-        self._started = started  # time.time()
-        self._deadline = deadline
+        self.started = started  # time.time()
+        self.deadline = deadline
         self._owner = owner()
         self._base = plan.base
         self._settled: dict[str, Any] | None = None
@@ -92,7 +94,7 @@ class Desk:
     def course_of(self, rows: list[RunRow]) -> Course:
         """Return where the verification stands, by its runs."""
         known = _Known(self, rows)
-        closed = time.time() > self._started + SCREENING * (self._deadline - self._started)
+        closed = time.time() > self.started + SCREENING * (self.deadline - self.started)
         if self._settled is None and (text := settled(self._store, self.plan.run)) is not None:
             self._settled = json.loads(text)
         course = Course(self.plan, self._shapes, known, closed, self._settled)
@@ -101,6 +103,14 @@ class Desk:
             self._settled = json.loads(text)
             course = Course(self.plan, self._shapes, known, closed, self._settled)
         return course
+
+    def is_screened(self) -> bool:
+        """Tell whether screening has been carried out whole, and not been cut off by time."""
+        return Course(self.plan, self._shapes, _Known(self, self._rows())).chosen() is not None
+
+    def is_complete(self) -> bool:
+        """Tell whether nothing is left to be carried out."""
+        return self.is_screened() and not self.course().pending()[1]
 
     def used(self) -> tuple[int, float]:
         """Return how many runs there have been, and their processor time [s]."""
@@ -144,12 +154,12 @@ class Desk:
             if per_step is not None
             else self.plan.pace * cost(self._base, arm) / self._base.training.batch_size
         )
-        return time.time() + expected < self._deadline
+        return time.time() + expected < self.deadline
 
     def _request(self, arm: Arm, runs: list[RunRow]) -> Request:
         for row in runs:
             if row.state == "running":
-                update_run(self._store, row.id, state="interrupted", reason="its worker died")
+                update_run(self._store, row.id, state="interrupted", reason=DIED)
         return Request(
             study=self.plan.study,
             role=arm.role,
@@ -161,9 +171,8 @@ class Desk:
         )
 
     def _key(self, arm: Arm) -> str:
-        text = f"{arm.edits} {arm.origin} {arm.steps}"
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return f"{self.plan.run}/{digest}/{arm.seed}"
+        text = f"{self.config(arm).to_json()} {arm.origin}"
+        return f"{self.plan.run}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 class _Known:
@@ -172,12 +181,13 @@ class _Known:
     def __init__(self, desk: Desk, rows: list[RunRow]) -> None:
         self._desk = desk
         self._ended: dict[Key, float | None] = {}
+        base = desk.plan.base
         failures: Counter[Key] = Counter()
         for row in rows:
             key = desk.key_of(row)
             if row.state in ENDED:
-                self._ended[key] = loss_of(row, desk.plan.naive)
-            elif row.state == "failed":
+                self._ended[key] = loss_of(row, base, desk.plan.naive, desk.plan.variance)
+            elif row.state == "failed" or row.reason == DIED:
                 failures[key] += 1
         for key, times in failures.items():
             if times >= _MOST_FAILURES:

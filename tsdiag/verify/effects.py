@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tsdiag.diagnostics.states import LEARNS
 from tsdiag.diagnostics.verdicts import Outcome, Verdict
-from tsdiag.statistics import sign_flip, t_interval
+from tsdiag.statistics import Estimate, sign_flip, t_interval
 from tsdiag.verify.plan import SEEDS, WORTHWHILE, Plan
 
 # One-sided, since a remedy says beforehand which way the loss should move.
@@ -59,11 +60,23 @@ def verdict(
         control=float(np.mean(control)),
         treatment=float(np.mean(treatment)),
         attained=plan.attained(float(np.mean(treatment))),
+        learns=learns(plan, treatment),
         seeds=count,
         steps=steps,
         alone=not others,
         others=tuple(others),
     )
+
+
+def learns(plan: Plan, losses: Sequence[float]) -> bool:
+    """Tell whether runs surely go more than half of the way, over seeds: then they learn."""
+    interval = way(plan, losses)
+    return len(losses) >= SEEDS and interval is not None and interval.low > LEARNS
+
+
+def way(plan: Plan, losses: Sequence[float]) -> Estimate | None:
+    """Return the mean share of the way that runs go, with its interval over seeds."""
+    return t_interval(np.asarray([plan.attained(loss) for loss in losses]))
 
 
 def _outcome(

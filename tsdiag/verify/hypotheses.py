@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
 from tsdiag.config import Frozen, RunConfig
-from tsdiag.diagnostics.findings import Diagnosis, Finding, Remedy
+from tsdiag.diagnostics.findings import Diagnosis, Finding, Remedy, Suspect
 from tsdiag.errors import ConfigError
-from tsdiag.models import Shapes, sketch
+from tsdiag.models import Shapes, complete, sketch
 from tsdiag.training.engine import refuse_parts
+from tsdiag.verify.arms import canonical
 
 # So many remedies are tried by themselves: of planted faults, the cause was among the first two
 # findings in 55 of 56 (benchmarks/diagnosis.py), and a finding has one or two remedies.
@@ -42,7 +44,7 @@ def hypotheses(
 ) -> tuple[tuple[Hypothesis, ...], dict[str, str]]:
     """Return what to carry out, most telling first, and by its name what is left out, with why.
 
-    Each finding's first remedy comes before any finding's second one.
+    Findings come before what is merely suspected, and each one's first remedy before any second.
     """
     found: dict[str, Hypothesis] = {}
     left_out = {
@@ -50,9 +52,10 @@ def hypotheses(
         for finding in diagnosis.findings
         if not finding.remedies
     }
-    for finding, remedy in _in_order(diagnosis.findings):
-        name = described(remedy.set)
-        if (why := refusal(base, remedy.set, shapes)) is not None:
+    for finding, remedy in _in_order([*diagnosis.findings, *diagnosis.suspects]):
+        changes = changing(base, remedy.set)
+        name = described(changes or remedy.set)
+        if (why := refusal(base, changes, shapes)) is not None:
             left_out[name] = why
         elif name in found:
             causes = (*found[name].causes, finding.cause)
@@ -60,11 +63,11 @@ def hypotheses(
         elif len(found) == MOST:
             left_out[name] = f"{MOST} more telling remedies are tried"
         else:
-            found[name] = Hypothesis(set=remedy.set, causes=(finding.cause,))
+            found[name] = Hypothesis(set=changes, causes=(finding.cause,))
     return tuple(found.values()), left_out
 
 
-def _in_order(findings: Sequence[Finding]) -> list[tuple[Finding, Remedy]]:
+def _in_order(findings: Sequence[Finding | Suspect]) -> list[tuple[Finding | Suspect, Remedy]]:
     deepest = max((len(finding.remedies) for finding in findings), default=0)
     return [
         (finding, finding.remedies[rank])
@@ -74,17 +77,30 @@ def _in_order(findings: Sequence[Finding]) -> list[tuple[Finding, Remedy]]:
     ]
 
 
+def changing(base: RunConfig, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a set of changes is not so already: one configuration, one arm."""
+    before = base.paths()
+    return {path: value for path, value in changes.items() if before.get(path) != value}
+
+
 def refusal(base: RunConfig, changes: Mapping[str, Any], shapes: Shapes) -> str | None:
     """Return why a set of changes cannot be carried out and compared, or None."""
+    return _refusal(base.to_json(), canonical(changes), shapes)
+
+
+# A course is followed anew whenever a run ends, and sketching a model takes tens of milliseconds.
+@lru_cache(maxsize=4096)
+def _refusal(config: str, edits: str, shapes: Shapes) -> str | None:
+    base, changes = RunConfig.from_json(config), json.loads(edits)
     for path in changes:
         if path.startswith("data.") and path not in COMPARABLE:
             return f"{path} changes what is predicted, so that losses could not be compared"
     if "data.scale_target" in changes and shapes.targets > 1:
         return "data.scale_target changes the loss of each target by another factor"
-    if all(base.paths().get(path) == value for path, value in changes.items()):
+    if not changing(base, changes):
         return "the run is so already"
     try:
-        changed = base.edits(changes)
+        changed = complete(base).edits(changes)
         refuse_parts(sketch(changed, shapes), changed.training)
     except ConfigError as error:
         return f"it cannot be built by itself: {error}"

@@ -55,6 +55,7 @@ class Plan(Frozen):
     screen_seed: int
     naive: float  # loss of the best floor that learns nothing
     reference: float  # loss of the best floor that learns, or of the baseline
+    variance: float  # of the target, in its own unit
     weights: str | None  # of the plateau to go on from; None: its best weights are the first
     pace: float  # [s] of processor time for one step of the run as it was
 
@@ -83,19 +84,32 @@ def read_plan(text: str) -> Plan:
         ) from error
 
 
-def make_plan(diagnosis: Diagnosis, row: RunRow, shapes: Shapes, processor_time: float) -> Plan:
-    """Settle what a budget [s of processor time] is to be spent on.
+def proposed(
+    diagnosis: Diagnosis, row: RunRow, shapes: Shapes
+) -> tuple[tuple[Hypothesis, ...], dict[str, str]]:
+    """Return what a diagnosis says is worth carrying out, and what is left out.
 
     Raises:
         UsageError: there is nothing to repair, or nothing that could be tried.
     """
-    naive, reference = _reach(diagnosis, row)
-    base = RunConfig.from_json(row.config)
-    tried, left_out = hypotheses(diagnosis, base, shapes)
+    _reach(diagnosis, row)
+    tried, left_out = hypotheses(diagnosis, RunConfig.from_json(row.config), shapes)
     if not tried:
         raise UsageError(_nothing_to_try(diagnosis, left_out))
-    pace = _pace(row)
-    steps = _affordable(base, pace, processor_time)
+    return tried, left_out
+
+
+def make_plan(
+    diagnosis: Diagnosis, row: RunRow, shapes: Shapes, variance: float, processor_time: float
+) -> Plan:
+    """Settle what a budget [s of processor time] is to be spent on; raises what ``proposed`` does.
+
+    ``variance`` is that of the target in its own unit.
+    """
+    naive, reference = _reach(diagnosis, row)
+    base = RunConfig.from_json(row.config)
+    tried, left_out = proposed(diagnosis, row, shapes)
+    steps = affordable(row, processor_time)
     return Plan(
         run=row.id,
         study=row.study,
@@ -105,13 +119,14 @@ def make_plan(diagnosis: Diagnosis, row: RunRow, shapes: Shapes, processor_time:
         left_out=left_out,
         random=tuple(random_edits(base, shapes, DRAWN, base.seed)),
         steps=steps,
-        rungs=_rungs(steps, pace, processor_time),
+        rungs=_rungs(steps, _pace(row), processor_time),
         seeds=tuple(base.seed + FIRST_SEED + i for i in range(1, SEEDS + 1)),
         screen_seed=base.seed + FIRST_SEED,
         naive=naive,
         reference=reference,
+        variance=variance,
         weights=row.weights if row.metrics.get("best_step", 1) > 0 else None,
-        pace=pace,
+        pace=_pace(row),
     )
 
 
@@ -144,7 +159,7 @@ def reach(scores: RunScores) -> tuple[float | None, float | None]:
 
 def _nothing_to_try(diagnosis: Diagnosis, left_out: dict[str, str]) -> str:
     trial = "the baseline" if diagnosis.trial is None else f"trial {diagnosis.trial}"
-    if not diagnosis.findings:
+    if not diagnosis.findings and not left_out:
         return f"verify {trial}: it has no findings, so there is no remedy to carry out"
     reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
     return f"verify {trial}: none of its remedies can be carried out ({reasons})"
@@ -156,12 +171,11 @@ def _pace(row: RunRow) -> float:
     return max(taken, 1e-3) / max(row.step, 1)
 
 
-def _affordable(base: RunConfig, pace: float, processor_time: float) -> int:
+def affordable(row: RunRow, processor_time: float) -> int:
     """Return how many steps the runs of a confirmation can have: at most those of the run."""
+    most = RunConfig.from_json(row.config).training.max_steps
     share = CONFIRMATION * processor_time / (2 * SEEDS)
-    return max(
-        min(base.training.max_steps, int(share / pace)), min(LEAST_STEPS, base.training.max_steps)
-    )
+    return max(min(most, int(share / _pace(row))), min(LEAST_STEPS, most))
 
 
 def _rungs(steps: int, pace: float, processor_time: float) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from tsdiag.runs.execute import seed_dropout
 from tsdiag.runs.weights import shapes_of
 from tsdiag.store.runs import RunRow
 from tsdiag.training.loop import Ending, Training
-from tsdiag.verify.arms import UNIT, Arm, config_of, longer, loss_of, unit
+from tsdiag.verify.arms import Arm, config_of, longer, loss_of, target_variance
 from tsdiag.verify.hypotheses import described
 
 REPRODUCED, NOT_REPRODUCED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -69,6 +69,7 @@ class Bench:
         self._device = device
         self._base = load_dataset(facts.config.data)
         self._datasets = {facts.config.data: self._base}
+        self._variance = target_variance(self._base)
         found = self._base.digest
         if facts.digest is not None and found != facts.digest:
             raise DataError(
@@ -94,9 +95,8 @@ class Bench:
             config=config.to_json(),
             state=ending.state,
             validation_loss=best if math.isfinite(best) else None,
-            metrics={UNIT: unit(dataset.target_scaler, self._base.target_scaler)},
         )
-        loss = loss_of(row, self._facts.naive)
+        loss = loss_of(row, self._facts.config, self._facts.naive, self._variance)
         assert loss is not None  # only what does not fit into memory has none
         return loss
 

@@ -34,6 +34,7 @@ from tsdiag.diagnostics.findings import (
     Finding,
     NotMeasured,
     Remedy,
+    Suspect,
     strength,
 )
 from tsdiag.diagnostics.measures import last
@@ -103,6 +104,16 @@ def warn(plan: Plan) -> str | None:
     )
 
 
+def suspect(case: Case) -> Suspect | None:
+    """Propose a higher rate where there is room for one, however far the weights have gone."""
+    rate, ratio = case.setting("optimizer.lr"), last(case.record.signal("rate_ratio"))
+    if not rate or ratio is None or not 0 < ratio < ROOM:
+        return None
+    why = f"at first the loss tolerated {1 / ratio:.0f} times the rate of {rate:g}"
+    remedies = _remedies(float(rate), ratio, int(case.setting("training.max_steps")))
+    return Suspect(cause="learning-rate-too-low", why=why, remedies=remedies)
+
+
 def _remedies(rate: float, ratio: float, steps: int) -> tuple[Remedy, ...]:
     # Below what was tolerated: the meter judges a single step. Measured on the founding shape at
     # 1e-4: a third of the tolerated rate, 0.0095, took the loss from .88 to .22.
@@ -130,5 +141,6 @@ RULE = Rule(
     check=check,
     needs={"rate_ratio": "", "global_update_ratio": ""},
     warn=warn,
+    suspect=suspect,
     explains=("late-plateau", "attention-never-specializes", "positions-swamped"),
 )

@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Any
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
+from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, Suspect, strength
 from tsdiag.diagnostics.measures import extreme, known, last
 from tsdiag.diagnostics.rules.rule import Plan, Rule
 from tsdiag.diagnostics.waterfall import trust, unread, waterfall
@@ -103,6 +103,15 @@ def _width_ratio(of: Case | Plan) -> float | None:
     return float(of.setting("model.n_heads") * of.setting("model.head_dim") / of.facts.channels)
 
 
+def suspect(case: Case) -> Suspect | None:
+    """Propose an embedding where heads are far wider than a stream that nothing widens."""
+    ratio = _width_ratio(case)
+    if ratio is None or ratio <= WIDE:
+        return None
+    why = f"heads are {ratio:.0f} times as wide as the unprojected stream"
+    return Suspect(cause="missing-input-projection", why=why, remedies=_remedies(case))
+
+
 def _remedies(case: Case) -> tuple[Remedy, ...]:
     heads, width = int(case.setting("model.n_heads")), max(WIDTH, case.facts.channels)
     each = max(2, 2 * (width // heads // 2))  # even, so that rotary positions fit
@@ -137,4 +146,5 @@ RULE = Rule(
     check=check,
     needs={"attention_entropy": "no attention in this model", "readout_skill": ""},
     warn=warn,
+    suspect=suspect,
 )

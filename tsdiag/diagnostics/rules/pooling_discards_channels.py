@@ -28,7 +28,15 @@ from __future__ import annotations
 from typing import Any
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Finding, NotMeasured, Remedy, strength
+from tsdiag.diagnostics.findings import (
+    Answer,
+    Clear,
+    Finding,
+    NotMeasured,
+    Remedy,
+    Suspect,
+    strength,
+)
 from tsdiag.diagnostics.measures import last
 from tsdiag.diagnostics.rules.rule import Plan, Rule
 from tsdiag.diagnostics.waterfall import LEAST_SKILL, Place, Pool, pool, trust, waterfall
@@ -118,6 +126,14 @@ def warn(plan: Plan) -> str | None:
     )
 
 
+def suspect(case: Case) -> Suspect | None:
+    """Propose another pool where this one averages over channels."""
+    if case.setting("model.pooling") != "mean_channels":
+        return None
+    why = "the readout averages over channels"
+    return Suspect(cause="pooling-discards-channels", why=why, remedies=_remedies(case))
+
+
 def _remedies(case: Case) -> tuple[Remedy, ...]:
     if case.setting("model.pooling") != "mean_channels":
         return ()
@@ -151,6 +167,7 @@ RULE = Rule(
     check=check,
     needs={"readout_channel_rank": "no pooling between a stream and a head", "readout_skill": ""},
     warn=warn,
+    suspect=suspect,
     # Flatten puts every token in its place, whatever the positions.
     explains=("positions-swamped",),
 )

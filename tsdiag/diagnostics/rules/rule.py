@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tsdiag.diagnostics.case import Case, Facts
-from tsdiag.diagnostics.findings import Answer
+from tsdiag.diagnostics.findings import Answer, Suspect
 
 HEADINGS = (
     "What it looks for",
@@ -38,6 +38,8 @@ class Rule:
     ``check`` is asked only where all signals in ``needs`` were measured; where one is missing, the
     answer is NotMeasured with the reason that stands beside it here ("" = the probe's own).
     ``warn`` says, before the first step, what in a plan often hurts: a pattern, not a finding.
+    ``suspect`` gives remedies for what no signal has shown to hurt in a case, and which is likely
+    enough to be tried when remedies are carried out (``tsdiag explain --verify``).
     ``explains`` names causes whose signs this one brings about; they then rank below it.
     """
 
@@ -46,4 +48,5 @@ class Rule:
     check: Callable[[Case], Answer]
     needs: Mapping[str, str] = field(default_factory=dict)
     warn: Callable[[Plan], str | None] | None = None
+    suspect: Callable[[Case], Suspect | None] | None = None
     explains: tuple[str, ...] = ()

@@ -1,0 +1,41 @@
+"""A repair against the best of as many random edits: what does not beat these is no repair."""
+
+from __future__ import annotations
+
+from tsdiag.diagnostics.verdicts import RandomSearch
+from tsdiag.verify.course import RESTORES, Course, Edits
+from tsdiag.verify.hypotheses import described
+from tsdiag.verify.pairing import mean
+
+
+def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
+    """Return how far random edits came, and whether the repair is better; None: not known yet.
+
+    On all seeds of the confirmation where the best edit came near enough to be given them, else on
+    the one of screening. Chance wins where it goes as far with fewer changes, or much farther.
+    """
+    best = course.random_best()
+    if best is None:
+        return None
+    plan, changes = course.plan, best[0]
+    theirs, mine = mean(course, changes), mean(course, repair)
+    if theirs is None or mine is None:
+        both = course.screened(repair, changes)
+        if both is None:
+            return None
+        _, mine, theirs = both
+    ran = course.random_arms()
+    smaller = len(changes) < len(repair)
+    far, theirs_far = plan.attained(mine), plan.attained(theirs)
+    beaten = far >= RESTORES * theirs_far and not (smaller and theirs_far >= RESTORES * far)
+    sizes = "" if beaten else f", with {len(repair)} changes to {len(changes)}"
+    return RandomSearch(
+        runs=len(ran),
+        steps=sum(arm.steps for arm in ran),
+        set=changes,
+        loss=theirs,
+        beaten=beaten,
+        better=mine <= theirs,
+        why=f"the best of {len(ran)} random edits, {described(changes)}, reaches {theirs:.4g}; "
+        f"the repair {mine:.4g}{sizes}",
+    )
