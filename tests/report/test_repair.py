@@ -82,6 +82,7 @@ def repair(**more):
             set={"optimizer.lr": 0.01},
             loss=0.6,
             beaten=True,
+            better=True,
             why="the best of 10 random edits, optimizer.lr = 0.01, reaches 0.6; the repair 0.18",
         ),
     }
@@ -232,11 +233,19 @@ def test_a_part_that_was_not_carried_out_says_so():
 def test_a_part_that_suffices_to_learn_is_named():
     pool, positions = repair().members
     enough = positions.model_copy(
-        update={"alone": verdict(POSITIONS, -0.3).model_copy(update={"attained": 0.7})}
+        update={
+            "alone": verdict(POSITIONS, -0.3).model_copy(update={"attained": 0.7, "learns": True})
+        }
     )
     text = flat(shown(stalled(repair=repair(members=(pool, enough)))))
     assert "Learning, too, but less far: model.positions alone 70 % of the way." in text
     assert "Learning, too" not in shown(pair())
+
+
+def test_a_repair_as_good_as_chance_is_not_called_better():
+    told = repair(random=repair().random.model_copy(update={"better": False}))
+    text = flat(shown(stalled(repair=told)))
+    assert "As good as chance, with no more changes: the best of 10 random edits" in text
 
 
 def test_long_paths_fit_the_terminal():

@@ -39,13 +39,14 @@ VERDICT = Verdict(
     control=0.9,
     treatment=0.6,
     attained=0.75,
+    learns=True,
     seeds=5,
     steps=2_000_000_000_000,
     alone=False,
     others=("model.pooling",),
     plateau="only from scratch",
 )
-RANDOM = RandomSearch(runs=12, steps=3600, set=SET, loss=0.7, beaten=True, why=LONG)
+RANDOM = RandomSearch(runs=12, steps=3600, set=SET, loss=0.7, beaten=True, better=True, why=LONG)
 REPAIR = Repair(
     set=SET,
     verdict=VERDICT,
