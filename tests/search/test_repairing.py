@@ -93,6 +93,14 @@ def test_beyond_the_budget_nothing_else_runs(stalled, store):
     assert queue.claim(1) is None
 
 
+def test_it_takes_none_of_the_trials_that_the_search_was_given(stalled, store):
+    spec, queue, _ = stalled()
+    enqueue(store, spec)
+    assert REPAIRS in queue.claim(2).user_attrs
+    assert REPAIRS not in queue.claim(2).user_attrs
+    assert queue.claim(2) is None
+
+
 def test_broken_off_it_goes_on_without_being_asked_for_again(stalled, store):
     spec, queue, _ = stalled()
     enqueue(store, spec)

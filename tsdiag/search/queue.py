@@ -59,7 +59,7 @@ class TrialQueue:
             if self.role == "baseline":
                 # Without one there is no verdict, so a baseline that failed is tried again.
                 counted = [trial for trial in counted if trial.state != TrialState.FAIL]
-            spent = len(counted) >= wanted
+            spent = sum(REPAIRS not in trial.user_attrs for trial in counted) >= wanted
             trial = self._waiting(trials, (REPAIRS,) if spent else (RESUMES, REPAIRS))
             if trial is None and not spent:
                 trial = self.study.ask()
