@@ -36,6 +36,17 @@ def test_a_pair_is_found_where_neither_member_helps_alone():
     assert waves.index("screening") < waves.index("pairs") < waves.index("confirmation")
 
 
+def test_pairs_are_tried_although_the_best_single_set_is_the_best_of_all():
+    """At few steps all may be as good as nothing, and the union spoilt by one of its members."""
+
+    def loss(changes):
+        return 1.3 if "model.ff_dim" in changes else only_both(changes) - 0.01 * len(changes)
+
+    found, _ = carried_out(plan(WIDE, RATE, POOL), loss)
+    assert found.repair is not None
+    assert found.repair.set == BOTH
+
+
 def test_members_of_a_pair_are_tried_alone_and_their_interaction_is_told():
     repair = carried_out(plan(RATE, POOL), only_both)[0].repair
     assert repair is not None

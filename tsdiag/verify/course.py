@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol
 
+from tsdiag.diagnostics.states import LEARNS
 from tsdiag.models import Shapes
 from tsdiag.verify.arms import Arm, canonical
 from tsdiag.verify.hypotheses import pairs, refusal, union
@@ -175,7 +176,7 @@ class Course:
         best = self._best(sets, first)
         if best is None:
             return {}
-        if not any(self._restores(single, best, first) for single in singles):
+        if not any(self._suffices(single, best, first) for single in singles):
             promising = sorted(singles, key=lambda single: self._rank(single, first))
             both = pairs(self._base, promising, self.shapes)
             sets += [pair for pair in both if pair not in sets]
@@ -355,6 +356,11 @@ class Course:
         """Return the set with the lowest loss, or None where nothing was carried out."""
         known = [changes for changes in sets if self._loss(changes, steps) < float("inf")]
         return min(known, key=lambda changes: self._rank(changes, steps)) if known else None
+
+    def _suffices(self, changes: Edits, best: Edits, steps: int) -> bool:
+        """Tell whether a set restores, and learns already: at few steps the best may be nothing."""
+        attained = self.plan.attained(self._loss(changes, steps))
+        return self._restores(changes, best, steps) and attained > LEARNS
 
     def _helps(self, changes: Edits, steps: int) -> bool:
         """Tell whether a set gains over the control what would be worth having."""
