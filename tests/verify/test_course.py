@@ -142,6 +142,31 @@ def test_a_repair_that_chance_outdoes_is_none():
     assert "chance" in found.summary
 
 
+def test_chance_that_gets_less_far_with_fewer_changes_takes_no_repair_away():
+    four = BOTH | {"model.ff_dim": 128, "model.n_heads": 2}
+
+    def loss(changes):
+        if four.items() <= changes.items():
+            return 0.25
+        return 0.3 if "optimizer.weight_decay" in changes else 1.1
+
+    found, _ = carried_out(plan(four), loss)
+    assert found.random is not None
+    assert found.random.loss == pytest.approx(0.3, abs=0.05)
+    assert found.random.better
+    assert found.repair is not None
+
+
+def test_a_cause_is_shown_by_a_remedy_of_the_same_budget_where_both_help():
+    def loss(changes):
+        return 0.3 if changes.keys() & {"optimizer.lr", "training.max_steps"} else 1.1
+
+    start = plan(RATE, {"training.max_steps": 1000})
+    both = [h.model_copy(update={"causes": ("slow",)}) for h in start.hypotheses]
+    found, _ = carried_out(start.model_copy(update={"hypotheses": tuple(both)}), loss)
+    assert found.verdicts["slow"].set == RATE
+
+
 def test_screening_at_fewer_steps_comes_first_and_half_of_it_goes_on():
     found, order = carried_out(plan(WIDE, RATE, POOL, rungs=(20, 50)), only_both)
     assert found.repair is not None

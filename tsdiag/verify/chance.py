@@ -12,7 +12,8 @@ def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
     """Return how far random edits came, and whether the repair is better; None: not known yet.
 
     On all seeds of the confirmation where the best edit came near enough to be given them, else on
-    the one of screening. Chance wins where it goes as far with fewer changes, or much farther.
+    the one of screening. Chance wins where its loss is lower, unless it takes as many changes to
+    go little farther: then it has found much the same.
     """
     best = course.random_best()
     if best is None:
@@ -25,9 +26,8 @@ def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
             return None
         _, mine, theirs = both
     ran = course.random_arms()
-    smaller = len(changes) < len(repair)
-    far, theirs_far = plan.attained(mine), plan.attained(theirs)
-    beaten = far >= RESTORES * theirs_far and not (smaller and theirs_far >= RESTORES * far)
+    near = plan.attained(mine) >= RESTORES * plan.attained(theirs)
+    beaten = mine <= theirs or (near and len(repair) <= len(changes))
     sizes = "" if beaten else f", with {len(repair)} changes to {len(changes)}"
     return RandomSearch(
         runs=len(ran),

@@ -151,10 +151,11 @@ def _of_remedy(course: Course, changes: Edits, mine: Edits, repair: Repair | Non
     return together.model_copy(update={"set": mine, "plateau": rescued(course, mine)})
 
 
-def _weight(found: Verdict) -> tuple[int, int, int, float]:
+def _weight(found: Verdict) -> tuple[int, bool, bool, int, float]:
     """Return what makes one remedy's verdict more telling than another's of the same cause."""
     sure = {"confirmed": 2, "refuted": 1, "inconclusive": 0}[found.outcome]
-    return sure, int(found.alone), found.seeds, -(found.effect or 0.0)
+    same_budget = "training.max_steps" not in found.set
+    return sure, found.alone, same_budget, found.seeds, -(found.effect or 0.0)
 
 
 def _left_out(course: Course) -> dict[str, str]:
