@@ -8,7 +8,8 @@ import pytest
 from tests.verify.simulated import SHAPES, carried_out, plan
 from tsdiag.verify.arms import Arm
 from tsdiag.verify.conclude import conclude
-from tsdiag.verify.course import Course, forkable
+from tsdiag.verify.course import Course
+from tsdiag.verify.waves import forkable
 
 RATE = {"optimizer.lr": 1e-3}
 POOL = {"model.pooling": "flatten"}
@@ -292,3 +293,22 @@ def test_rescued_means_that_it_learns_from_where_it_stalled(there, scratch, told
         results[arms[0]] = reached + rng.normal(0, 0.005)
     found = conclude(Course(start, SHAPES, results), complete=True, runs=0, seconds=0)
     assert found.verdicts["cause-0"].plateau == told
+
+
+def test_a_part_that_goes_as_far_on_all_seeds_is_asked_for_its_own_parts():
+    """On the screening seed the width seemed to be needed; on the others it is not."""
+
+    def loss(changes):
+        return 0.25 if is_repaired(changes) else 1.1
+
+    start = plan(BOTH | WIDE)
+    results = {}
+    while arms := Course(start, SHAPES, results).pending()[1]:
+        arm = arms[0]
+        lucky = arm.seed == 1000 and "model.ff_dim" in arm.set and is_repaired(arm.set)
+        results[arm] = loss(arm.set) - (0.15 if lucky else 0.0) + 0.001 * (arm.seed % 7)
+    found = conclude(Course(start, SHAPES, results), complete=True, runs=0, seconds=0)
+    assert found.repair is not None
+    assert found.repair.set == BOTH
+    assert found.repair.minimal
+    assert all(member.without is not None for member in found.repair.members)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tsdiag.diagnostics.verdicts import RandomSearch
-from tsdiag.verify.course import RESTORES, Course, Edits
+from tsdiag.verify.course import RESTORES, Course
 from tsdiag.verify.hypotheses import described
 from tsdiag.verify.pairing import mean
+from tsdiag.verify.waves import Edits
 
 
 def against_chance(course: Course, repair: Edits) -> RandomSearch | None:

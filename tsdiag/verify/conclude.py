@@ -15,11 +15,12 @@ from tsdiag.diagnostics.verdicts import (
 )
 from tsdiag.verify.arms import canonical
 from tsdiag.verify.chance import against_chance
-from tsdiag.verify.course import RATE, Course, Edits
+from tsdiag.verify.course import RATE, Course
 from tsdiag.verify.effects import way
 from tsdiag.verify.hypotheses import described
-from tsdiag.verify.pairing import compared, falls_short, mean, rescued
+from tsdiag.verify.pairing import compared, falls_short, rescued
 from tsdiag.verify.plan import SEEDS
+from tsdiag.verify.waves import Edits
 
 PLATEAU = "from the stalled weights"
 
@@ -27,7 +28,9 @@ PLATEAU = "from the stalled weights"
 def conclude(course: Course, complete: bool, runs: int, seconds: float) -> Verification:
     """Return what is shown so far; nothing is called confirmed that has not had its five pairs."""
     chosen = course.chosen()
-    best = _smallest(course, chosen) if chosen else {}
+    # Only of a confirmed set, so that the seeds do not choose what they confirm.
+    whole = bool(chosen) and compared(course, chosen or {}).outcome == "confirmed"
+    best = course.smallest(chosen) if chosen and whole else chosen or {}
     chance = against_chance(course, best) if best else None
     repair = _repair(course, best, chance) if best else None
     return Verification(
@@ -63,20 +66,6 @@ def _repair(course: Course, best: Edits, chance: RandomSearch | None) -> Repair 
         interaction=whole - sum(known) if whole and len(known) == len(members) > 1 else None,
         random=chance,
     )
-
-
-def _smallest(course: Course, chosen: Edits) -> Edits:
-    """Return the smallest part that goes as far on all seeds: screening had only one.
-
-    Only where the whole is confirmed, so that these seeds do not choose what they confirm.
-    """
-    if compared(course, chosen).outcome != "confirmed":
-        return chosen
-    parts = [*({path: value} for path, value in chosen.items()), *course.rests(chosen)]
-    for part in sorted(parts, key=len):
-        if mean(course, part) is not None and not falls_short(course, part, chosen):
-            return part
-    return chosen
 
 
 def _member(course: Course, repair: Edits, path: str) -> Member:

@@ -12,44 +12,23 @@ stalled weights, and to the verdicts of the other causes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from itertools import combinations
-from typing import Any, Protocol
 
 from tsdiag.diagnostics.states import LEARNS
 from tsdiag.models import Shapes
 from tsdiag.verify.arms import Arm, canonical
+from tsdiag.verify.effects import learns
 from tsdiag.verify.hypotheses import pairs, refusal, union
-from tsdiag.verify.plan import WORTHWHILE, Plan
+from tsdiag.verify.plan import SEEDS, WORTHWHILE, Plan
+from tsdiag.verify.waves import Edits, Results, Wave, forkable, without
 
 # A set restores where it goes this share of the way that the best one goes. Smaller sets that do
 # are preferred to larger ones that go a little further.
 RESTORES = 0.9
-Edits = dict[str, Any]
 RATE = "optimizer.lr"
 # Between two rates that are tried, about half a decade.
 LADDER = 3.0
-
-
-class Results(Protocol):
-    """Loss by arm; a dictionary fits. None: it could not be carried out."""
-
-    def __contains__(self, arm: Arm, /) -> bool:
-        """Tell whether the run of an arm has ended."""
-        ...
-
-    def get(self, arm: Arm, /) -> float | None:
-        """Return the validation loss of an arm, or None."""
-        ...
-
-
-@dataclass(frozen=True)
-class Wave:
-    """Arms that can run side by side, and what they are for."""
-
-    name: str
-    arms: tuple[Arm, ...]
 
 
 class Course:
@@ -257,15 +236,31 @@ class Course:
         That is each path; two paths of which neither can be missing by itself, as the width and
         the embedding that needs it; and all that one remedy has brought.
         """
-        single = {path: _without(chosen, {path}) for path in chosen}
+        single = {path: without(chosen, {path}) for path in chosen}
         tied = [path for path, rest in single.items() if not self.builds(rest)]
         rests = [
             *single.values(),
-            *(_without(chosen, set(two)) for two in combinations(tied, 2)),
-            *(_without(chosen, hypothesis.set.keys()) for hypothesis in self.plan.hypotheses),
+            *(without(chosen, set(two)) for two in combinations(tied, 2)),
+            *(without(chosen, hypothesis.set.keys()) for hypothesis in self.plan.hypotheses),
         ]
         some = {canonical(rest): rest for rest in rests if self.builds(rest) and rest != chosen}
         return list(some.values())
+
+    def smallest(self, chosen: Edits) -> Edits:
+        """Return the smallest part of a set that goes as far on all seeds: screening had one."""
+        parts = [*({path: value} for path, value in chosen.items()), *self.rests(chosen)]
+        for part in sorted(parts, key=len):
+            if part != chosen and self.is_enough(part, chosen):
+                return self.smallest(part)
+        return chosen
+
+    def is_enough(self, part: Edits, whole: Edits) -> bool | None:
+        """Tell whether a part restores and surely learns, on all seeds; None while one is open."""
+        here, there = (list(self.losses(changes).values()) for changes in (part, whole))
+        if min(len(here), len(there)) < SEEDS:
+            return None
+        far, farthest = (self.plan.attained(sum(some) / len(some)) for some in (here, there))
+        return far >= RESTORES * farthest and learns(self.plan, here)
 
     def builds(self, changes: Edits) -> bool:
         """Tell whether a set of changes can be carried out."""
@@ -289,9 +284,11 @@ class Course:
             yield self._wave("random search", drawn[:taken], steps)
         if (found := self.random_best()) is not None and self._close(found, repair, last):
             yield self._paired("random search", found[0])
-        for rest in self._alone(repair):
-            yield self._paired("parts alone", rest)
-        for rest in self.rests(repair):
+        # A part that goes as far on all seeds is the repair, and is asked for its own parts.
+        smallest = self.smallest(repair)
+        for part in self._alone(smallest):
+            yield self._paired("parts alone", part)
+        for rest in self.rests(smallest):
             yield self._paired("without a part", rest)
         yield from self._forks(repair)
 
@@ -378,14 +375,3 @@ class Course:
         if not lowest < start:
             return changes == best
         return start - self._loss(changes, steps) >= RESTORES * (start - lowest)
-
-
-def _without(changes: Edits, paths: Collection[str]) -> Edits:
-    return {path: value for path, value in changes.items() if path not in paths}
-
-
-def forkable(changes: Mapping[str, Any]) -> bool:
-    """Tell whether a run's weights can go on under these changes: of how it is optimised alone."""
-    fixed = ("optimizer.frozen", "training.max_steps")
-    paths = ("optimizer.", "training.batch_size")
-    return bool(changes) and all(p.startswith(paths) and p not in fixed for p in changes)

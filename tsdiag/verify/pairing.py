@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tsdiag.diagnostics.verdicts import Rescue, Verdict
-from tsdiag.verify.course import RESTORES, Course, Edits, forkable
+from tsdiag.verify.course import Course
 from tsdiag.verify.effects import verdict
 from tsdiag.verify.plan import SEEDS
+from tsdiag.verify.waves import Edits, forkable
 
 
 def compared(
@@ -41,10 +42,9 @@ def mean(course: Course, changes: Edits) -> float | None:
 
 def falls_short(course: Course, rest: Edits, whole: Edits) -> bool | None:
     """Tell whether a part goes less far than the whole; by one seed where there are no more."""
-    here, there = mean(course, rest), mean(course, whole)
-    if here is not None and there is not None:
-        enough = course.plan.attained(here) >= RESTORES * course.plan.attained(there)
-        return not (enough and compared(course, rest).learns)
+    enough = course.is_enough(rest, whole)
+    if enough is not None:
+        return not enough
     restored = course.restores(rest, whole)
     return None if restored is None else not restored
 
