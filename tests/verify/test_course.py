@@ -312,3 +312,10 @@ def test_a_part_that_goes_as_far_on_all_seeds_is_asked_for_its_own_parts():
     assert found.repair.set == BOTH
     assert found.repair.minimal
     assert all(member.without is not None for member in found.repair.members)
+
+
+def test_a_choice_among_sets_that_had_not_begun_to_learn_is_called_so():
+    found, _ = carried_out(plan(RATE, POOL), lambda changes: 1.1 + 0.01 * len(changes))
+    assert "in 100 steps of screening nothing got below the naive floor" in found.summary
+    found, _ = carried_out(plan(RATE), lambda changes: 0.95 if changes else 0.96)
+    assert "naive floor" not in found.summary

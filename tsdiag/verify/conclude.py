@@ -182,16 +182,16 @@ def _summary(
         return "the budget ended before a set of remedies was found; --verify goes on"
     if not chosen:
         return "no repair: none of the remedies can be carried out within the same steps"
-    found = compared(course, best)
+    found, blind = compared(course, best), _blind(course, best)
     if found.seeds < SEEDS:
         return (
             f"{described(best)} did most in screening, and has {found.seeds} of {SEEDS} pairs, "
-            "which is no proof yet"
+            f"which is no proof yet{blind}"
         )
     if found.outcome != "confirmed":
         return (
             f"no repair: {described(best)} did most in screening, and is {found.outcome}; no other "
-            "set was given five pairs"
+            f"set was given five pairs{blind}"
         )
     if not found.learns:
         return (
@@ -200,6 +200,17 @@ def _summary(
         )
     why = "" if chance is None else f": {chance.why}"
     return f"no repair: {described(best)} helps, but chance does as well{why}"
+
+
+def _blind(course: Course, best: Edits) -> str:
+    """Return a warning where screening chose among sets that had not begun to learn."""
+    screened = course.screened(best, {})
+    if screened is None or screened[1] < course.plan.naive:
+        return ""
+    return (
+        f"; in {screened[0]} steps of screening nothing got below the naive floor, so this choice "
+        "is little more than chance: a larger --budget takes more steps"
+    )
 
 
 def _way(course: Course, changes: Edits) -> str:
