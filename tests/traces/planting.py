@@ -42,6 +42,7 @@ from tsdiag.store.interventions import save_plan, save_verification
 from tsdiag.store.runs import RunRow, get_run, update_run
 from tsdiag.store.studies import save_study, set_attribute, set_study
 from tsdiag.training.evaluation import predict
+from tsdiag.verify.arms import target_variance
 from tsdiag.verify.conclude import conclude
 from tsdiag.verify.desk import Desk
 from tsdiag.verify.plan import Plan, make_plan
@@ -151,7 +152,8 @@ def treat(planted: Planted, times: float = TIMES, later: tuple[str, ...] = LATER
     shapes = shapes_of(planted.dataset)
     # Of a run that diverged early, the time that all of its steps would have taken.
     whole = row.cpu_seconds * row.max_steps / max(row.step, 1)
-    plan = make_plan(planted.diagnosis, row, shapes, times * whole)
+    variance = target_variance(planted.dataset)
+    plan = make_plan(planted.diagnosis, row, shapes, variance, times * whole)
     save_plan(store, row, plan.model_dump_json())
     began = time.time()
     desk = Desk(store, plan, shapes, began, began + _ENDLESS)
