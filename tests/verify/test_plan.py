@@ -133,7 +133,6 @@ def test_weights_that_never_improved_are_no_plateau():
     [
         (diagnosis(state="learning"), {}, "it is learning"),
         (diagnosis(), {}, "no findings"),
-        (diagnosis(finding("a"), baseline=None), {}, "no configuration path"),
         (diagnosis(finding("a")), {}, "no configuration path"),
         (diagnosis(finding("a", {"optimizer.lr": 1e-4})), {"state": "running"}, "still running"),
     ],

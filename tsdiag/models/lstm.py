@@ -145,7 +145,7 @@ def _build(config: LstmConfig, shapes: Shapes) -> CnnBiLstm:
 
 
 # Rate and schedule are left open by the question. After 1,000 steps of 16 windows of the generated
-# series (macd, 240 rows), validation loss: .234 so, .265 at a constant 1e-3.
+# series (macd, 240 rows), validation loss on 512 windows: .229 so, .265 at a constant 1e-3.
 FOUNDING: dict[str, Any] = {
     "model.conv_layers": 2,
     "model.conv_channels": 128,

@@ -141,4 +141,9 @@ def pairs(
 
 def described(changes: Mapping[str, Any]) -> str:
     """Return a set of changes in words."""
-    return ", ".join(f"{path} = {json.dumps(value)}" for path, value in sorted(changes.items()))
+    return ", ".join(f"{path} = {_shown(value)}" for path, value in sorted(changes.items()))
+
+
+def _shown(value: Any) -> str:
+    # A rate that was drawn has seventeen digits, of which nobody reads more than four.
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)

@@ -13,8 +13,8 @@ which makes any attention look so, and which a higher rate cures; pooling-discar
 beside it: either remedy may do.
 
 Remedies: an embedding to 64 numbers, heads that share that width, and positions where there are
-none. Of long windows patches of eight rows first, which a few windows suffice to train; else, and
-after them, a linear embedding of each row.
+none. Of long windows patches of eight rows first, which fewer windows suffice to train at a
+fitting rate; else, and after them, a linear embedding of each row.
 
 Limits: wide heads over a narrow stream can learn, at a rate of 3e-3 and with enough steps; the
 pattern alone is a warning. Not judged without attention entropies.
@@ -127,7 +127,7 @@ def _remedies(case: Case) -> tuple[Remedy, ...]:
         set=patched,
         expects="attention_entropy falls below 0.98, validation_loss falls",
         safety=f"{PATCH} rows become one token; the embedding must keep what differs within them",
-        source="Nie et al. 2023 (PatchTST); measured: 240 rows, 3,456 windows, loss 1.0 -> .29",
+        source="Nie et al. 2023 (PatchTST); measured at 240 rows and 3e-3: .29, linear 1.05",
     )
     return (
         *((patches,) if case.facts.context_length > LONG else ()),
