@@ -133,6 +133,7 @@ def test_progress_tells_what_is_carried_out_and_how_much_is_left(verification):
     _, stages = verification
     waves = [stage.wave for stage in stages]
     assert waves[0] == "screening"
+    assert stages[0].summary == "no set is chosen yet"
     assert "confirmation" in waves
     assert [stage.runs for stage in stages] == sorted(stage.runs for stage in stages)
 

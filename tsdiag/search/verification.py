@@ -186,10 +186,10 @@ def _stage(desk: Desk, workers: int) -> Stage:
     course = desk.course()
     wave, arms = course.pending()
     runs, _ = desk.used()
-    found = conclude(course, complete=False, runs=runs, seconds=0.0)
-    return Stage(
-        desk.plan, wave, len(arms), runs, found.summary, desk.started, desk.deadline, workers
-    )
+    # What a conclusion says of a budget that has ended would be untrue of one that has not.
+    known = course.chosen() is not None
+    told = conclude(course, False, runs, 0.0).summary if known else "no set is chosen yet"
+    return Stage(desk.plan, wave, len(arms), runs, told, desk.started, desk.deadline, workers)
 
 
 def _conclude(desk: Desk, known: Verification | None) -> Verification:
