@@ -202,15 +202,16 @@ def nulls(console: Console, count: int) -> list[Group]:
     naive, reference = reach(RunScores(validation_loss=None, floors=floors, baseline=baseline))
     assert naive is not None
     assert reference is not None
-    plan, began = plan_of(config, naive, reference), time.process_time()
+    plan, began = plan_of(naive, reference), time.process_time()
     groups = [train_group(config, data, number) for number in range(-(-count // NULLS))]
     attained, deviation = spread(groups, plan)
     console.print(
         f"nulls: runs of {config.training.max_steps} steps go {attained:.0%} of the way, standard "
         f"deviation over seeds {deviation:.0%} of it; {time.process_time() - began:.0f} s"
     )
-    each = [judged(group.controls, group.nulls, plan) for group in groups]
-    best = [judged(group.controls, group.best, plan) for group in groups]
+    steps = config.training.max_steps
+    each = [judged(group.controls, group.nulls, plan, steps) for group in groups]
+    best = [judged(group.controls, group.best, plan, steps) for group in groups]
     show_nulls(console, "nulls", each)
     show_nulls(console, "nulls, the best of six on one seed", best)
     return groups

@@ -63,10 +63,10 @@ def _firsts() -> range:
     return range(1, 1 + NULLS * SCREENED, SCREENED)
 
 
-def judged(controls: Losses, nulls: Losses, plan: Plan) -> list[Verdict]:
+def judged(controls: Losses, nulls: Losses, plan: Plan, steps: int) -> list[Verdict]:
     """Return the verdict on each null of a group."""
     changes = {"seed": "another"}
-    return [verdict(plan, changes, list(controls), list(null), plan.steps) for null in nulls]
+    return [verdict(plan, changes, list(controls), list(null), steps) for null in nulls]
 
 
 def over_groups(verdicts: Sequence[Sequence[Verdict]]) -> Estimate | None:
@@ -82,7 +82,6 @@ def spread(groups: Sequence[Group], plan: Plan) -> tuple[float, float]:
     return plan.attained(float(losses.mean())), float(losses.std(ddof=1)) / way
 
 
-def plan_of(config: RunConfig, naive: float, reference: float) -> Plan:
-    """Return what a verdict asks of a plan: how long runs are, and what is within reach."""
-    steps = config.training.max_steps
-    return Plan.model_construct(naive=naive, reference=reference, steps=steps)
+def plan_of(naive: float, reference: float) -> Plan:
+    """Return what a verdict asks of a plan: what is within reach."""
+    return Plan.model_construct(naive=naive, reference=reference)

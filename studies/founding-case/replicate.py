@@ -3,8 +3,9 @@ r"""Train the enqueued configurations of a study, and its baseline, whole and on
     python studies/founding-case/replicate.py studies/founding-case/study.toml \
         --enqueued 0 1 2 --seeds 1 2 3 4 5 --out studies/founding-case/replicates.csv
 
-One thread, one run after the other; what the table has already is not trained again, so several
-processes can share the work by seeds and a broken-off one goes on. The test span is never scored
+One thread, one run after the other; what the table has already is not trained again, so a
+broken-off table goes on, and several processes can share the work by seeds. ``--set PATH=VALUE``
+changes every configuration, which is then another model in the table. The test span is never scored
 here: signs and losses are those of all validation windows.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from tsdiag.compare.scoring import score_windows
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.models import build
+from tsdiag.runs.environment import choose_device, describe
 from tsdiag.runs.execute import seed_dropout
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.space import baseline_config, default_config
@@ -32,8 +35,19 @@ from tsdiag.training.evaluation import predict
 from tsdiag.training.loop import Training
 from tsdiag.training.observer import Moment
 
-COLUMNS = ("study", "model", "rate", "seed", "windows", "loss", "sign", "cpu_seconds", "losses")
-CPU = torch.device("cpu")
+COLUMNS = (
+    "study",
+    "model",
+    "rate",
+    "seed",
+    "windows",
+    "loss",
+    "sign",
+    "seconds",
+    "cpu_seconds",
+    "device",
+    "losses",
+)
 
 
 def main() -> None:
@@ -43,31 +57,41 @@ def main() -> None:
     asked.add_argument("--enqueued", type=int, nargs="*", default=[])
     asked.add_argument("--baseline", action="store_true")
     asked.add_argument("--seeds", type=int, nargs="+", required=True)
+    asked.add_argument("--set", nargs="*", default=[], metavar="PATH=VALUE")
+    asked.add_argument("--device", default="cpu", help="auto, cpu (default) or cuda")
     asked.add_argument("--out", type=Path, required=True)
     given = asked.parse_args()
     torch.set_num_threads(1)
+    device = choose_device(given.device)
+    changes = {path: json.loads(value) for path, _, value in (s.partition("=") for s in given.set)}
     spec = read_spec(given.study)
     dataset = load_dataset(spec.data)
     wanted = [(f"enqueued {i}", default_config(spec, spec.enqueue[i])) for i in given.enqueued]
     wanted += [("baseline", baseline_config(spec))] if given.baseline else []
     for seed in given.seeds:
         for name, config in wanted:
-            if (spec.name, name, str(seed)) not in known(given.out):
-                add(given.out, row(spec, name, config.edit("seed", seed), dataset))
+            named = " ".join([name, *given.set])
+            if (spec.name, named, str(seed)) not in known(given.out):
+                changed = config.edits({**changes, "seed": seed})
+                add(given.out, row(spec, named, changed, dataset, device))
 
 
-def row(spec: StudySpec, name: str, config: RunConfig, dataset: Dataset) -> dict[str, object]:
+def row(
+    spec: StudySpec, name: str, config: RunConfig, dataset: Dataset, device: torch.device
+) -> dict[str, object]:
     """Train one configuration, and return its line of the table."""
-    began = time.process_time()
+    began, processor = time.monotonic(), time.process_time()
     curve: list[str] = []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         model = build(config, shapes_of(dataset), torch.Generator().manual_seed(config.seed))
-        seed_dropout(config.seed, CPU)
-        training = Training(model, dataset.train, dataset.validation, config)
+        model.to(device)
+        seed_dropout(config.seed, device)
+        train, validation = dataset.train.to(device), dataset.validation.to(device)
+        training = Training(model, train, validation, config)
         ending = training.run(lambda moment: curve.append(_point(moment)))
     model.load_state_dict(ending.progress.best_weights)
-    windows = dataset.validation
-    scores = score_windows(windows, predict(model, windows, precision=config.training.precision))
+    predictions = predict(model, validation, precision=config.training.precision)
+    scores = score_windows(dataset.validation, predictions)
     values = (
         spec.name,
         name,
@@ -76,7 +100,9 @@ def row(spec: StudySpec, name: str, config: RunConfig, dataset: Dataset) -> dict
         ending.progress.step * config.training.batch_size,
         f"{ending.progress.best_validation_loss:.4f}",
         f"{scores.directional_accuracy:.4f}",
-        round(time.process_time() - began),
+        round(time.monotonic() - began),
+        round(time.process_time() - processor),
+        describe(device)["device"],
         " ".join(dict.fromkeys(point for point in curve if point)),
     )
     return dict(zip(COLUMNS, values, strict=True))

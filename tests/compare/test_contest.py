@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tsdiag.compare import contest
 from tsdiag.compare.contest import compare, stored_comparison
@@ -82,7 +83,7 @@ def study(tmp_path):
 
 def judged(study, finals):
     store, artifacts, dataset, _ = study
-    return compare(store, "s", finals, dataset, artifacts)
+    return compare(store, "s", finals, dataset, artifacts, torch.device("cpu"))
 
 
 def test_no_verdict_before_a_pair_is_done(study):
@@ -136,7 +137,7 @@ def test_scores_are_those_of_the_stored_weights(study):
     rows = [row for row in finals.runs(candidate) if row.weights]
     truth = contest._truth(dataset)
     losses = [
-        np.mean((contest._predictions(row, dataset, artifacts).numpy() - truth) ** 2)
+        np.mean((contest._predictions(row, dataset.test, artifacts).numpy() - truth) ** 2)
         for row in rows
     ]
     assert comparison.candidate.mean.mse == pytest.approx(np.mean(losses), rel=1e-5)

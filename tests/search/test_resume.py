@@ -1,6 +1,7 @@
 """The same line again: goes on, asks for more, repeats the verdict, or refuses."""
 
 import pytest
+import torch
 
 from tsdiag.errors import ConfigError, DataError
 from tsdiag.search.conduct import judge_study, prepare
@@ -8,18 +9,20 @@ from tsdiag.search.spec import read_spec
 from tsdiag.store.runs import find_runs
 from tsdiag.store.studies import load_study
 
+CPU = torch.device("cpu")
+
 
 def test_more_trials_and_the_stored_verdict(prepared, store, work, optuna_study):
     spec, dataset = prepared()
     work()
-    first = judge_study(store, spec, dataset)
+    first = judge_study(store, spec, dataset, CPU)
     assert load_study(store, "tiny").looks == 1
     before = find_runs(store, "tiny")
 
     # The same again: nothing is trained, and the test span is not scored again.
     prepare(store, spec)
     work()
-    assert judge_study(store, spec, dataset) == first
+    assert judge_study(store, spec, dataset, CPU) == first
     assert find_runs(store, "tiny") == before
     assert load_study(store, "tiny").looks == 1
 

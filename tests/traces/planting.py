@@ -42,10 +42,11 @@ from tsdiag.store.interventions import save_plan, save_verification
 from tsdiag.store.runs import RunRow, get_run, update_run
 from tsdiag.store.studies import save_study, set_attribute, set_study
 from tsdiag.training.evaluation import predict
-from tsdiag.verify.arms import target_variance
+from tsdiag.verify.arms import canonical, target_variance
 from tsdiag.verify.conclude import conclude
 from tsdiag.verify.desk import Desk
-from tsdiag.verify.plan import Plan, make_plan
+from tsdiag.verify.pacing import step_time
+from tsdiag.verify.plan import Plan, make_plan, to_time
 
 STUDY = "planted"
 CPU = torch.device("cpu")
@@ -149,11 +150,17 @@ def treat(planted: Planted, times: float = TIMES, later: tuple[str, ...] = LATER
         UsageError: there is nothing to repair, or nothing that could be tried.
     """
     store, row = planted.store, planted.row
-    shapes = shapes_of(planted.dataset)
+    shapes, base = shapes_of(planted.dataset), RunConfig.from_json(row.config)
     # Of a run that diverged early, the time that all of its steps would have taken.
     whole = row.cpu_seconds * row.max_steps / max(row.step, 1)
     variance = target_variance(planted.dataset)
-    plan = make_plan(planted.diagnosis, row, shapes, variance, times * whole)
+    windows = len(planted.dataset.validation.every(base.training.validation_windows))
+    paces = {
+        canonical(changes): took
+        for changes in to_time(planted.diagnosis, row, shapes)
+        if (took := step_time(base, changes, planted.dataset, CPU)) is not None
+    }
+    plan = make_plan(planted.diagnosis, row, shapes, variance, windows, paces, times * whole)
     save_plan(store, row, plan.model_dump_json())
     began = time.time()
     desk = Desk(store, plan, shapes, began, began + _ENDLESS)

@@ -18,6 +18,7 @@ from tsdiag.verify.plan import Plan
 from tsdiag.verify.random_edits import random_edits
 
 SHAPES = Shapes(24, 8)
+BEGIN = 1.1
 Loss = Callable[[Mapping[str, Any]], float]
 
 
@@ -28,7 +29,7 @@ def base(**changes: Any) -> RunConfig:
     return config.edits({"training.max_steps": 100, "model.d_model": 16} | paths)
 
 
-def plan(*sets: Mapping[str, Any], steps: int = 100, rungs: tuple[int, ...] = (100,)) -> Plan:
+def plan(*sets: Mapping[str, Any], rungs: tuple[int, ...] = (100,)) -> Plan:
     """Return the plan of remedies for a run between a naive loss of 1 and a reference of .2."""
     config = base(optimizer__lr=1e-5, model__pooling="mean_channels")
     named = [Hypothesis(set=dict(s), causes=(f"cause-{i}",)) for i, s in enumerate(sets)]
@@ -40,22 +41,30 @@ def plan(*sets: Mapping[str, Any], steps: int = 100, rungs: tuple[int, ...] = (1
         hypotheses=tuple(named),
         left_out={},
         random=tuple(random_edits(config, SHAPES, 24, 0)),
-        steps=steps,
+        share=1e9,
         rungs=rungs,
         seeds=(1001, 1002, 1003, 1004, 1005),
         screen_seed=1000,
         naive=1.0,
         reference=0.2,
         variance=4.0,
+        evaluated=64,
         weights=None,
-        pace=0.01,
+        paces={"{}": 0.01},
     )
 
 
 def carried_out(
-    plan: Plan, loss: Loss, noise: float = 0.01, closed: bool = False
+    plan: Plan,
+    loss: Loss,
+    noise: float = 0.01,
+    closed: bool = False,
+    learned: Callable[[Arm], bool] = lambda _: True,
 ) -> tuple[Verification, list[tuple[str, Arm]]]:
-    """Carry a plan out, and return what came of it and each arm with its wave, in order."""
+    """Carry a plan out, and return what came of it and each arm with its wave, in order.
+
+    An arm that has not ``learned`` yet is where all begin, whatever its changes.
+    """
     results: dict[Arm, float | None] = {}
     order: list[tuple[str, Arm]] = []
     rng = np.random.default_rng(0)
@@ -65,4 +74,5 @@ def carried_out(
         if not arms:
             return conclude(course, complete=True, runs=len(results), seconds=0.0), order
         order.append((wave, arms[0]))
-        results[arms[0]] = loss(arms[0].set) + float(rng.normal(0, noise))
+        reached = loss(arms[0].set) if learned(arms[0]) else BEGIN
+        results[arms[0]] = reached + float(rng.normal(0, noise))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.verify.simulated import SHAPES, carried_out, plan
-from tsdiag.verify.arms import Arm
+from tsdiag.verify.arms import Arm, canonical
 from tsdiag.verify.conclude import conclude
 from tsdiag.verify.course import Course
 from tsdiag.verify.waves import forkable
@@ -178,6 +178,119 @@ def test_screening_at_fewer_steps_comes_first_and_half_of_it_goes_on():
     }
     assert sets[50] < sets[20] | {arm.edits for wave, arm in order if wave == "leaving out"}
     assert len(sets[50]) < len(sets[20])
+
+
+def after(steps):
+    return lambda arm: arm.steps >= steps
+
+
+def test_where_nothing_has_learned_sets_with_cheap_steps_go_on_to_more():
+    """At few steps all losses are noise; the pool that helps makes a step ten times cheaper."""
+    start = plan(WIDE, RATE, POOL, rungs=(20,))
+    cheap = {**start.paces, canonical(POOL): 0.1 * start.paces["{}"]}
+    found, order = carried_out(
+        start.model_copy(update={"paces": cheap}), only_both, learned=after(60)
+    )
+    assert found.repair is not None
+    assert found.repair.set == BOTH
+    longer = [arm.set for wave, arm in order if wave == "more steps"]
+    assert longer
+    assert all("model.pooling" in changes for changes in longer)
+
+
+def test_where_no_set_is_cheap_the_better_half_goes_on():
+    found, order = carried_out(
+        plan(WIDE, RATE, POOL, rungs=(20,)), lambda c: only_both(c) + 0.1, learned=after(60)
+    )
+    assert {arm.steps for wave, arm in order if wave == "more steps"} == {100}
+    screened = {arm.edits for wave, arm in order if arm.steps == 20 and wave != "random search"}
+    assert 0 < sum(wave == "more steps" for wave, _ in order) <= len(screened) / 2
+    assert found.repair is None or found.repair.set == BOTH
+
+
+def test_where_nothing_learns_at_more_steps_either_the_best_is_not_taken_apart():
+    """Else any part of it would restore what is not there, and the smallest one be confirmed."""
+    start = plan(WIDE, RATE, POOL, rungs=(20,))
+    paces = {**start.paces, canonical(POOL): 0.001}
+
+    def loss(changes):
+        return 1.0 if changes == BOTH else 1.1
+
+    found, order = carried_out(
+        start.model_copy(update={"paces": paces, "naive": 0.9}), loss, noise=1e-4
+    )
+    assert found.repair is None
+    confirmed = [arm.set for wave, arm in order if wave == "confirmation" and arm.set]
+    assert confirmed
+    assert all(changes == BOTH for changes in confirmed)
+    assert "nothing got below the naive floor" not in found.summary  # five pairs say more
+
+
+def test_a_set_that_learned_at_more_steps_was_not_chosen_blindly():
+    start = plan(RATE, POOL, rungs=(20,))
+    known = {Arm.of(s, 1000, 20): 1.1 for s in ({}, RATE, POOL, BOTH)}
+    known |= {Arm.of(s, 1000, 100): 0.3 for s in (RATE, POOL, BOTH)}
+    course = Course(start, SHAPES, known, closed=True, settled=BOTH)
+    told = conclude(course, complete=False, runs=0, seconds=0.0).summary
+    assert "is no proof yet" in told
+    assert "naive floor" not in told
+    for steps in (20, 100):
+        known[Arm.of(BOTH, 1000, steps)] = 1.1
+    told = conclude(course, complete=False, runs=0, seconds=0.0).summary
+    assert "in 100 steps of screening nothing got below the naive floor" in told
+
+
+def test_chance_that_learned_nothing_beats_no_repair_that_was_found_at_more_steps():
+    """The budget ends before random edits had their time; at few steps all losses are noise."""
+    start = plan(RATE, POOL, rungs=(20,))
+    known = {Arm.of(s, 1000, 20): 1.1 for s in ({}, RATE, POOL, BOTH)}
+    known |= {Arm.of(start.random[0], 1000, 20): 1.05}
+    known |= {Arm.of({}, seed, 100): 1.1 for seed in start.seeds}
+    known |= {Arm.of(BOTH, seed, 100): 0.25 + seed / 1e5 for seed in start.seeds}
+    course = Course(start, SHAPES, known, closed=True, settled=BOTH)
+    found = conclude(course, complete=False, runs=0, seconds=0.0)
+    assert found.repair is not None
+    assert found.random is not None
+    assert found.random.beaten
+    assert not found.random.complete
+
+
+def test_a_screening_in_which_something_learns_asks_for_no_more_steps():
+    _, order = carried_out(plan(WIDE, RATE, POOL, rungs=(20,)), only_both)
+    assert "more steps" not in {wave for wave, _ in order}
+
+
+def test_a_confirmation_of_a_set_with_cheap_steps_takes_more_of_them():
+    start = plan(RATE, POOL, rungs=(20,))
+    paces = {"{}": 0.01, canonical(POOL): 0.001}
+    start = start.model_copy(update={"paces": paces, "share": 5 * 0.02 * 80})
+    found, order = carried_out(start, lambda changes: 0.25 if "model.pooling" in changes else 1.1)
+    assert found.repair is not None
+    assert found.repair.set == POOL
+    steps = {arm.steps for wave, arm in order if wave == "confirmation"}
+    assert steps == {found.repair.verdict.steps} == {start.steps_of(POOL)}
+    assert start.steps_of(RATE) < start.steps_of(POOL) <= 100
+
+
+def test_of_rates_that_go_about_as_far_the_lowest_is_taken():
+    """The highest may be at the edge of what is stable, which one seed does not show."""
+    reached = {1e-3: 0.262, 3e-3: 0.25}
+    found, _ = carried_out(
+        plan(RATE, POOL), lambda c: reached.get(c.get("optimizer.lr"), 1.0), noise=0
+    )
+    assert found.repair is not None
+    assert found.repair.set == RATE
+
+
+def test_random_edits_get_as_much_time_as_screening_took():
+    start = plan(RATE, POOL)
+    slow = {canonical(edit): 0.02 for edit in start.random}
+    found, order = carried_out(start.model_copy(update={"paces": {"{}": 0.01, **slow}}), only_both)
+    screened = {
+        arm for wave, arm in order if arm.seed == 1000 and arm.set and wave != "random search"
+    }
+    assert found.random is not None
+    assert found.random.runs == len(screened) // 2
 
 
 def test_random_edits_get_as_many_runs_as_screening_took():

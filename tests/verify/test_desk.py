@@ -7,8 +7,11 @@ import time
 import pytest
 
 from tests.verify.simulated import SHAPES, plan
+from tsdiag.config import ModelConfig, RunConfig
+from tsdiag.diagnostics.verdicts import Repair, Verdict, Verification
+from tsdiag.search.verification import _conclude
 from tsdiag.store.database import open_store
-from tsdiag.store.interventions import save_plan
+from tsdiag.store.interventions import save_plan, settled
 from tsdiag.store.runs import RunRow, create_run, update_run
 from tsdiag.verify.arms import Arm, config_of, loss_of
 from tsdiag.verify.desk import Desk
@@ -36,6 +39,7 @@ def desk(store):
 def stored(store, changes, **columns):
     """Store a run of an arm of the screening."""
     arm = Arm.of(changes, PLAN.screen_seed, PLAN.steps)
+    config = config_of(PLAN.base, arm).to_json()
     known = {"state": "completed", "validation_loss": 0.9, "step": 100, "max_steps": 100}
     row = RunRow(
         study="s",
@@ -43,8 +47,7 @@ def stored(store, changes, **columns):
         trial=0,
         seed=arm.seed,
         label=arm.label,
-        config=config_of(PLAN.base, arm).to_json(),
-        **known | columns,
+        **known | {"config": config} | columns,
     )
     return create_run(store, row)
 
@@ -152,4 +155,32 @@ def test_screening_that_time_cut_off_is_not_whole(desk, store):
     late = Desk(store, PLAN, SHAPES, time.time() - 100, time.time() + 1)
     assert late.course().chosen() == RATE
     assert not late.is_screened()
-    assert not late.is_complete()
+
+
+def test_runs_of_the_baseline_with_the_same_number_do_not_count(desk, store):
+    """Both are trial 0, each of its own study in the sampler's eyes."""
+    stored(store, {})
+    lstm = RunConfig(model=ModelConfig(kind="lstm"))
+    stored(store, {}, config=lstm.to_json(), cpu_seconds=1e6)
+    runs, seconds = desk().used()
+    assert runs == 1
+    assert seconds < 1e6
+
+
+def test_a_longer_verification_that_was_broken_off_is_not_called_complete(desk):
+    shown = Verdict(outcome="confirmed", why="", set=RATE, effect=-1.0, seeds=5, steps=50)
+    repair = Repair(set=RATE, verdict=shown, minimal=True)
+    before = Verification(run="r", complete=True, repair=repair)
+    found = _conclude(desk(), before)
+    assert found.repair == repair
+    assert not found.complete
+
+
+def test_looking_settles_nothing(desk, store):
+    stored(store, {}, validation_loss=1.1)
+    stored(store, RATE, validation_loss=0.3)
+    late = Desk(store, PLAN, SHAPES, time.time() - 100, time.time() + 1)
+    assert late.look().chosen() is None
+    assert settled(store, "r") is None
+    assert late.course().chosen() == RATE
+    assert settled(store, "r") is not None

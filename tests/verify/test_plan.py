@@ -11,6 +11,7 @@ from tests.verify.simulated import SHAPES, base
 from tsdiag.config import RunConfig
 from tsdiag.diagnostics.diagnose import diagnose
 from tsdiag.diagnostics.findings import Diagnosis, Finding, Remedy, RunScores, Suspect
+from tsdiag.diagnostics.verdicts import Verdict, Verification
 from tsdiag.errors import StoreError, UsageError
 from tsdiag.models import Shapes
 from tsdiag.store.runs import RunRow
@@ -18,6 +19,7 @@ from tsdiag.verify.hypotheses import MOST, hypotheses
 from tsdiag.verify.plan import FIRST_SEED, make_plan, read_plan
 
 PACE = 0.01  # [s]
+WINDOWS = 1024
 
 
 def remedy(changes):
@@ -53,7 +55,7 @@ def row(**columns):
 
 def planned(seconds, **columns):
     told = diagnosis(finding("a", {"optimizer.lr": 1e-4}))
-    return make_plan(told, row(**columns), SHAPES, 4.0, seconds)
+    return make_plan(told, row(**columns), SHAPES, 4.0, WINDOWS, {"{}": PACE}, seconds)
 
 
 def test_each_finding_s_first_remedy_comes_before_any_second_and_suspects_after_findings():
@@ -87,6 +89,28 @@ def test_what_cannot_be_carried_out_is_left_out_with_the_reason(changes, why):
     assert why in next(iter(left_out.values()))
 
 
+def test_a_confirmed_suspect_keeps_its_place_so_that_the_plan_stays():
+    suspects = tuple(
+        Suspect(cause=cause, why="", remedies=(remedy(changes),))
+        for cause, changes in (("a", {"optimizer.lr": 1e-4}), ("b", {"model.pooling": "last"}))
+    )
+    told = diagnosis(suspects=suspects)
+    last = {"model.pooling": "last"}
+    confirmed = Verdict(
+        outcome="confirmed",
+        why="",
+        set=last,
+        effect=-1.0,
+        control=1.1,
+        treatment=0.1,
+        seeds=5,
+        steps=9,
+    )
+    shown = told.with_verdicts(Verification(run="r", complete=True, verdicts={"b": confirmed}))
+    assert [finding.cause for finding in shown.findings] == ["b"]
+    assert hypotheses(shown, base(), SHAPES) == hypotheses(told, base(), SHAPES)
+
+
 def test_targets_of_several_units_are_not_scaled_in_another_way():
     told = diagnosis(finding("a", {"data.scale_target": False}))
     assert hypotheses(told, base(), SHAPES)[0]
@@ -107,8 +131,22 @@ def test_a_large_budget_trains_as_long_as_the_run_did():
 
 def test_a_small_budget_takes_fewer_steps_and_screens_at_fewer_still():
     plan = planned(1500 * PACE)
-    assert plan.steps == 60
-    assert plan.rungs[-1] < 60
+    # Of 60 steps' time, three evaluations take that of 16.
+    assert plan.steps == 44
+    assert plan.rungs[-1] < 44
+
+
+def test_remedies_that_make_a_step_cheaper_leave_time_for_more_steps():
+    """A confirmation is half controls, so the most that this can gain is twice as many."""
+    told = diagnosis(finding("a", {"optimizer.lr": 1e-4}, {"model.pooling": "last"}))
+    paces = {"{}": PACE, '{"model.pooling": "last"}': PACE / 10}
+    cheap = make_plan(told, row(), SHAPES, 4.0, WINDOWS, paces, 1500 * PACE)
+    assert planned(1500 * PACE).steps < cheap.most_steps < 100
+    assert cheap.steps_of({"model.pooling": "last"}) == cheap.most_steps
+    assert cheap.steps_of({"optimizer.lr": 1e-4}) == planned(1500 * PACE).steps
+    joint = {"optimizer.lr": 3e-4, "model.pooling": "last"}
+    assert cheap.pace_of({}) == PACE
+    assert cheap.pace_of(joint) == cheap.pace_of({"model.pooling": "last"}) == PACE / 10
 
 
 def test_seeds_are_none_that_the_study_could_have_chosen_by():
@@ -139,7 +177,7 @@ def test_weights_that_never_improved_are_no_plateau():
 )
 def test_what_has_nothing_to_repair_or_to_try_is_refused(told, columns, words):
     with pytest.raises(UsageError, match=words):
-        make_plan(told, row(**columns), SHAPES, 4.0, 1000)
+        make_plan(told, row(**columns), SHAPES, 4.0, WINDOWS, {"{}": PACE}, 1000)
 
 
 def test_a_recorded_stall_has_something_to_try():

@@ -72,7 +72,7 @@ def rows(tmp_path_factory):
 
 def plan_of(row, base):
     known = {"run": row.id, "study": row.study, "trial": row.trial, "config": base.to_json()}
-    given = {"steps": STEPS, "seeds": SEEDS, "naive": NAIVE, "weights": None}
+    given = {"seeds": SEEDS, "naive": NAIVE, "weights": None}
     return plan(REPAIR).model_copy(update={**known, **given})
 
 

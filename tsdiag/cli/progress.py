@@ -120,13 +120,15 @@ def _finals(snapshot: Snapshot) -> str:
     ]
     labels = {row.label for row in rows}
     asked = snapshot.spec.search.final_seeds * max(len(labels), 1)
-    return ", ".join([f"{ended} of {asked} done", *running]) if rows else "after the search"
+    scoring = ["scoring the test span"] if snapshot.scoring else []
+    words = ", ".join([f"{ended} of {asked} done", *running, *scoring])
+    return words if rows else "after the search"
 
 
 def _time(snapshot: Snapshot) -> str:
     left = snapshot.deadline - time.time()
     words = f"{duration(time.time() - snapshot.started)} gone"
-    if (estimate := _estimate(snapshot)) is not None:
+    if not snapshot.scoring and (estimate := _estimate(snapshot)) is not None:
         words += f", about {duration(min(estimate, max(left, 0.0)))} to go"
     return words if math.isinf(left) else f"{words}, at most {duration(max(left, 0.0))}"
 

@@ -65,10 +65,12 @@ def stage_lines(stage: Stage) -> Lines:
 
     now = time.time()
     gone, left = now - stage.started, max(0.0, stage.deadline - now)
+    confirmed = f", {stage.steps} steps each in the confirmation" if stage.steps else ""
+    runs = f"{stage.runs} so far{confirmed}"
     doing = f"{stage.wave}: {plural(stage.left, 'run')} to go" if stage.wave else "done"
     return [
         ("now", doing),
-        ("runs", f"{stage.runs} so far, {stage.plan.steps} steps each in a confirmation"),
+        ("runs", runs),
         ("so far", stage.summary),
         ("time", f"{duration(gone)} gone, {duration(left)} left"),
     ]

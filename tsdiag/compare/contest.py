@@ -14,6 +14,7 @@ from tsdiag.compare.judge import Floor, Side, judge
 from tsdiag.compare.metrics import window_losses
 from tsdiag.compare.scoring import score_windows
 from tsdiag.data.dataset import Dataset
+from tsdiag.data.windows import Windows
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes
 from tsdiag.runs.floors import floor_predictions
 from tsdiag.runs.weights import unpack_trained
@@ -30,7 +31,12 @@ def stored_comparison(store: Store, study: str) -> Comparison | None:
 
 
 def compare(
-    store: Store, study: str, finals: Finals, dataset: Dataset, artifacts: ArtifactStore
+    store: Store,
+    study: str,
+    finals: Finals,
+    dataset: Dataset,
+    artifacts: ArtifactStore,
+    device: torch.device,
 ) -> Comparison | None:
     """Return the verdict on the final runs that are done, or None while there is no pair.
 
@@ -47,7 +53,7 @@ def compare(
     if verdict is not None and verdict["runs"] == runs:
         return Comparison.model_validate(verdict["comparison"])
     looks = add_look(store, study)
-    ours, theirs = (_side(who, rows, dataset, artifacts) for who, rows in sides)
+    ours, theirs = (_side(who, rows, dataset, artifacts, device) for who, rows in sides)
     comparison = judge(
         ours,
         theirs,
@@ -93,10 +99,15 @@ def _finished(finals: Finals, candidate: Candidate) -> list[RunRow]:
 
 
 def _side(
-    candidate: Candidate, rows: Sequence[RunRow], dataset: Dataset, artifacts: ArtifactStore
+    candidate: Candidate,
+    rows: Sequence[RunRow],
+    dataset: Dataset,
+    artifacts: ArtifactStore,
+    device: torch.device,
 ) -> Side:
     done = sorted((row for row in rows if row.weights is not None), key=lambda row: row.seed)
-    predictions = [_predictions(row, dataset, artifacts) for row in done]
+    test = dataset.test.to(device)
+    predictions = [_predictions(row, test, artifacts) for row in done]
     truth = _truth(dataset)
     is_baseline = candidate.role == "baseline"
     return Side(
@@ -113,10 +124,10 @@ def _side(
     )
 
 
-def _predictions(row: RunRow, dataset: Dataset, artifacts: ArtifactStore) -> torch.Tensor:
+def _predictions(row: RunRow, test: Windows, artifacts: ArtifactStore) -> torch.Tensor:
     assert row.weights is not None
     trained = unpack_trained(read_bytes(artifacts, row.weights))
-    return predict(trained.model, dataset.test)
+    return predict(trained.model.to(test.ends.device), test)
 
 
 def _truth(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -54,7 +54,7 @@ class Member(Frozen):
 
 
 class RandomSearch(Frozen):
-    """Random edits of the same configuration, given the training that the repair's search took."""
+    """Random edits of the same configuration, given the time that the repair's search took."""
 
     runs: int
     steps: int = Field(description="of all its runs together")
@@ -62,6 +62,7 @@ class RandomSearch(Frozen):
     loss: float | None = None
     beaten: bool = Field(description="the repair is better, or as good with no more changes")
     better: bool = Field(False, description="the repair's loss is the lower one")
+    complete: bool = Field(True, description="False: the budget ended before their time did")
     why: str = ""
 
 
@@ -71,6 +72,7 @@ class Repair(Frozen):
     set: dict[str, Any]
     verdict: Verdict
     minimal: bool = Field(description="each part was left out, and was missed")
+    missed_on: int = Field(0, description="seeds that show that, of the part that had fewest")
     members: tuple[Member, ...] = ()
     interaction: float | None = Field(
         None, description="effect of the whole minus the sum of its members' effects alone"

@@ -139,7 +139,8 @@ def _minimal(repair: Repair) -> str:
     if len(repair.set) == 1:
         return "Minimal: it is a single change."
     if repair.minimal:
-        return "Minimal: without any one of them it gets less far, or cannot be built."
+        surely = ", by one seed" if repair.missed_on == 1 else ""
+        return f"Minimal{surely}: without any one of them it gets less far, or cannot be built."
     return "Not shown to be minimal: not every change was left out and missed."
 
 
@@ -205,7 +206,8 @@ def _chance(repair: Repair) -> str:
     better = (
         "Better than chance" if repair.random.better else "As good as chance, with no more changes"
     )
-    return f"{better}: {repair.random.why}."
+    so_far = "" if repair.random.complete else ", as far as time allowed"
+    return f"{better}{so_far}: {repair.random.why}."
 
 
 def _decimals(verdict: Verdict) -> int:

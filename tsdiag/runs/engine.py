@@ -82,7 +82,7 @@ def choose_engine(
     if not free:
         return Choice(config, {"candidates": {}, "chosen": engine_name(config.training)})
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        training = _throwaway(config, dataset, device)
+        training = throwaway(config, dataset, device)
         candidates = _candidates(config.training, training, device, free)
         own = next(iter(candidates))
         found: dict[str, float] | None = {}
@@ -143,7 +143,7 @@ def _is_settled(took: float, fastest: float) -> bool:
     return took < math.inf and (took > _LONG or took > _HOPELESS * fastest)
 
 
-def _throwaway(config: RunConfig, dataset: Dataset, device: torch.device) -> Training:
+def throwaway(config: RunConfig, dataset: Dataset, device: torch.device) -> Training:
     """Return a training of the configuration that steps without evaluating or getting anywhere."""
     still = {
         "optimizer.lr": 1e-12,

@@ -55,6 +55,7 @@ class Snapshot:
     started: float  # time.time()
     deadline: float
     workers: int
+    scoring: bool = False  # final runs on the test span: nothing is trained any more
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def conduct(
     if not finals_only:
         _refresh(store, spec, dataset, chosen, interrupted)
     rows, floors = _state(store, spec)
-    show(Snapshot(spec, rows, floors, started, deadline, count))
-    comparison = None if interrupted else judge_study(store, spec, dataset)
+    show(Snapshot(spec, rows, floors, started, deadline, count, scoring=not interrupted))
+    comparison = None if interrupted else judge_study(store, spec, dataset, chosen)
     return SearchResult(
         study=spec.name,
         best=next(iter(best_runs(store, spec.name, "trial", 1)), None),
@@ -210,11 +211,14 @@ def _with_verdicts(store: Store, row: RunRow, diagnosis: Diagnosis) -> Diagnosis
     return diagnosis if known is None else diagnosis.with_verdicts(known)
 
 
-def judge_study(store: Store, spec: StudySpec, dataset: Dataset) -> Comparison | None:
+def judge_study(
+    store: Store, spec: StudySpec, dataset: Dataset, device: torch.device
+) -> Comparison | None:
     """Return the verdict on the final runs that are done, scoring the test span once."""
     # Two searches that end together must not both score the test span.
     with held(store, f"{spec.name}/verdict", owner(), _VERDICT_LEASE):
-        return compare(store, spec.name, _finals(store, spec), dataset, artifact_store(store))
+        finals, artifacts = _finals(store, spec), artifact_store(store)
+        return compare(store, spec.name, finals, dataset, artifacts, device)
 
 
 def _finals(store: Store, spec: StudySpec) -> Finals:

@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import torch
+
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.diagnostics.verdicts import Verification
 from tsdiag.errors import StoreError, UsageError
+from tsdiag.models import Shapes
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.conduct import default_workers
 from tsdiag.search.crew import Crew
 from tsdiag.search.interruption import Interruption
+from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.mirror import renew_notes
 from tsdiag.search.registration import refuse_other_data
 from tsdiag.search.spec import StudySpec
@@ -35,18 +39,29 @@ from tsdiag.store.leases import claim, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow
 from tsdiag.store.studies import load_study
-from tsdiag.verify.arms import target_variance
+from tsdiag.verify.arms import canonical, target_variance
 from tsdiag.verify.conclude import conclude
 from tsdiag.verify.desk import Desk
-from tsdiag.verify.plan import Plan, affordable, make_plan, proposed, read_plan
+from tsdiag.verify.pacing import step_time
+from tsdiag.verify.plan import (
+    CONFIRMATION,
+    Plan,
+    make_plan,
+    own_pace,
+    proposed,
+    read_plan,
+    to_time,
+)
 
 _POLL = 1.0
 # Workers need so long to load torch and the data [s]: it is no time that runs could have.
 START_UP = 8.0
 # As long as a database that is slow may keep a parent from renewing it [s].
 _LEASE = 60.0
-# So many times as many steps make a new plan worth its runs.
+# So many times as much time make a new plan worth its runs.
 LONGER = 1.5
+# Of the budget, what timing a step of each set may take.
+TIMING = 0.03
 # Before the deadline, to break off, to end the workers and to conclude [s].
 CLOSING = 4.0
 
@@ -55,7 +70,7 @@ CLOSING = 4.0
 class Stage:
     """How far a verification has come, for whoever shows it."""
 
-    plan: Plan
+    steps: int | None  # of a confirmation, once a set is chosen
     wave: str  # what is being carried out
     left: int  # runs of it that have not ended
     runs: int
@@ -84,19 +99,18 @@ def verify(
         DataError: the data have changed since the run.
         TsdiagError: a worker ended with an error.
     """
-    started = time.time()
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
     dataset = load_dataset(RunConfig.from_json(row.config).data)
     refuse_other_data(dataset, load_study(store, row.study))
     last = deadline - CLOSING
     with _alone(store, row) as keep:
-        time_ = (last - started - START_UP) * count
-        plan, is_new = _plan(store, row, diagnosis, dataset, time_)
+        planner = _Planner(store, row, diagnosis, dataset, chosen, last, count, keep)
+        plan, is_new = planner.plan()
         known = _stored(store, row)
         if known is not None and known.complete and not is_new:
             return known, False
-        desk = Desk(store, plan, shapes_of(dataset), started, deadline)
+        desk = Desk(store, plan, shapes_of(dataset), time.time(), deadline)
         if not desk.is_screened() and (known is None or known.repair is None):
             unsettle(store, row.id)
         places = [Place(i, count, last, chosen.type, verify=row.id) for i in range(count)]
@@ -119,8 +133,9 @@ def _alone(store: Store, row: RunRow) -> Iterator[Callable[[], object]]:
     """
     key = f"{row.id}/verification"
     if not claim(store, key, owner(), _LEASE):
+        name = "the baseline" if row.role == "baseline" else f"trial {row.trial}"
         raise UsageError(
-            f"verify trial {row.trial}: another process is at it; wait for its end, which "
+            f"verify {name}: another process is at it; wait for its end, which "
             "shows the same, or end it first"
         )
     try:
@@ -154,25 +169,71 @@ def _show_in_dashboard(store: Store, row: RunRow, diagnosis: Diagnosis) -> None:
         sys.stderr.write(f"the note was not renewed: {type(error).__name__}: {error}\n")
 
 
-def _plan(
-    store: Store, row: RunRow, diagnosis: Diagnosis, dataset: Dataset, processor_time: float
-) -> tuple[Plan, bool]:
-    """Return the run's plan, and whether it is new: for other findings, or for much more time.
+@dataclass(frozen=True)
+class _Planner:
+    """What a plan is made of."""
 
-    A little more time is no reason: runs of another length are other runs, and those that there are
-    would count for nothing.
-    """
-    shapes = shapes_of(dataset)
-    tried, _ = proposed(diagnosis, row, shapes)
-    text = stored_plan(store, row.id)
-    with suppress(StoreError):  # another version's plan is made anew; its runs still count
-        before = None if text is None else read_plan(text)
-        longer = before and affordable(row, processor_time) >= LONGER * before.steps
-        if before is not None and before.hypotheses == tried and not longer:
-            return before, False
-    made = make_plan(diagnosis, row, shapes, target_variance(dataset), processor_time)
-    save_plan(store, row, made.model_dump_json())
-    return made, True
+    store: Store
+    row: RunRow
+    diagnosis: Diagnosis
+    dataset: Dataset
+    device: torch.device
+    deadline: float  # time.time()
+    workers: int
+    keep: Callable[[], object]
+
+    def plan(self) -> tuple[Plan, bool]:
+        """Return the run's plan, and whether it is new: for other findings, or for much more time.
+
+        A little more time is no reason: runs of another length are other runs, and those that there
+        are would count for nothing.
+        """
+        shapes = shapes_of(self.dataset)
+        tried, _ = proposed(self.diagnosis, self.row, shapes)
+        text = stored_plan(self.store, self.row.id)
+        with suppress(StoreError):  # another version's plan is made anew
+            before = None if text is None else read_plan(text)
+            if before is not None and before.hypotheses == tried and not self._is_longer(before):
+                return before, False
+        paces = self._paces(shapes)
+        made = make_plan(
+            self.diagnosis,
+            self.row,
+            shapes,
+            target_variance(self.dataset),
+            len(self.dataset.validation.every(self._base.training.validation_windows)),
+            paces,
+            self._processor_time(),
+        )
+        save_plan(self.store, self.row, made.model_dump_json())
+        return made, True
+
+    @property
+    def _base(self) -> RunConfig:
+        return RunConfig.from_json(self.row.config)
+
+    def _processor_time(self) -> float:
+        return max(0.0, self.deadline - time.time() - START_UP) * self.workers
+
+    def _is_longer(self, before: Plan) -> bool:
+        """Tell whether there is time for much longer runs than an earlier plan's."""
+        grown = CONFIRMATION * self._processor_time() >= LONGER * before.share
+        return grown and before.steps < self._base.training.max_steps
+
+    def _paces(self, shapes: Shapes) -> dict[str, float]:
+        """Time a step of each set, as far as a small part of the budget goes."""
+        until = time.time() + TIMING * (self.deadline - time.time())
+        paces = {"{}": own_pace(self.row)}  # in case that a step cannot be timed
+        for changes in to_time(self.diagnosis, self.row, shapes):
+            config = self._base.edits(changes)
+            refused = refuse_oversized(config, shapes, self.device, self.workers)
+            if refused is None:
+                took = step_time(self._base, changes, self.dataset, self.device)
+                paces |= {} if took is None else {canonical(changes): took}
+            self.keep()
+            if time.time() > until:
+                break
+        return paces
 
 
 def _stored(store: Store, row: RunRow) -> Verification | None:
@@ -189,14 +250,18 @@ def _stage(desk: Desk, workers: int) -> Stage:
     # What a conclusion says of a budget that has ended would be untrue of one that has not.
     known = course.chosen() is not None
     told = conclude(course, False, runs, 0.0).summary if known else "no set is chosen yet"
-    return Stage(desk.plan, wave, len(arms), runs, told, desk.started, desk.deadline, workers)
+    steps = course.steps if known else None
+    return Stage(steps, wave, len(arms), runs, told, desk.started, desk.deadline, workers)
 
 
 def _conclude(desk: Desk, known: Verification | None) -> Verification:
     """Return what is shown now; a repair that was confirmed before is kept until there is more."""
     runs, seconds = desk.used()
-    complete = desk.is_complete()
-    found = conclude(desk.course(), complete, runs, seconds)
-    if not complete and found.repair is None and known is not None and known.repair is not None:
-        return known
+    found = conclude(desk.course(), False, runs, seconds)
+    # A screening that time cut off goes on another time, unless it has led to a repair already.
+    screened = found.repair is not None or desk.is_screened()
+    if screened and not desk.course().pending()[1]:
+        return found.model_copy(update={"complete": True})
+    if found.repair is None and known is not None and known.repair is not None:
+        return known.model_copy(update={"complete": False})
     return found

@@ -21,7 +21,7 @@ from tsdiag.store.runs import WHOLE, RunRow
 EVALUATIONS = 2
 # Runs whose result counts; of one that diverged, see ``loss_of``.
 ENDED = (*WHOLE, "diverged", "infeasible")
-_STEPS, _BATCH = "training.max_steps", "training.batch_size"
+_STEPS = "training.max_steps"
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,6 @@ def config_of(base: RunConfig, arm: Arm) -> RunConfig:
 def longer(base: RunConfig, changes: Mapping[str, Any]) -> float:
     """Return how many times as many steps the changes take."""
     return float(changes.get(_STEPS, base.training.max_steps)) / base.training.max_steps
-
-
-def cost(base: RunConfig, arm: Arm) -> float:
-    """Return how many windows an arm trains on: what is known of its time beforehand."""
-    batch = float(arm.set.get(_BATCH, base.training.batch_size))
-    return arm.steps * longer(base, arm.set) * batch
 
 
 def target_variance(dataset: Dataset) -> float:

@@ -1,20 +1,21 @@
-"""A repair against the best of as many random edits: what does not beat these is no repair."""
+"""A repair against random edits for as much time: what does not beat them is no repair."""
 
 from __future__ import annotations
 
 from tsdiag.diagnostics.verdicts import RandomSearch
-from tsdiag.verify.course import RESTORES, Course
+from tsdiag.verify.course import Course
 from tsdiag.verify.hypotheses import described
 from tsdiag.verify.pairing import mean
+from tsdiag.verify.screening import RESTORES
 from tsdiag.verify.waves import Edits
 
 
 def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
     """Return how far random edits came, and whether the repair is better; None: not known yet.
 
-    On all seeds of the confirmation where the best edit came near enough to be given them, else on
-    the one of screening. Chance wins where its loss is lower, unless it takes as many changes to
-    go little farther: then it has found much the same.
+    On all seeds of the confirmation where the best edit came near enough to be given them, else by
+    what it reached on the one of screening. Chance wins where its loss is lower, unless it takes as
+    many changes to go little farther: then it has found much the same.
     """
     best = course.random_best()
     if best is None:
@@ -22,10 +23,9 @@ def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
     plan, changes = course.plan, best[0]
     theirs, mine = mean(course, changes), mean(course, repair)
     if theirs is None or mine is None:
-        both = course.screened(repair, changes)
-        if both is None:
+        theirs, mine = best[2], course.reached(repair, best[1])
+        if mine is None:
             return None
-        _, mine, theirs = both
     ran = course.random_arms()
     near = plan.attained(mine) >= RESTORES * plan.attained(theirs)
     beaten = mine <= theirs or (near and len(repair) <= len(changes))
@@ -37,6 +37,7 @@ def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
         loss=theirs,
         beaten=beaten,
         better=mine <= theirs,
+        complete=course.is_random_done(),
         why=f"the best of {len(ran)} random edits, {described(changes)}, reaches {theirs:.4g}; "
         f"the repair {mine:.4g}{sizes}",
     )

@@ -15,11 +15,12 @@ from tsdiag.diagnostics.verdicts import (
 )
 from tsdiag.verify.arms import canonical
 from tsdiag.verify.chance import against_chance
-from tsdiag.verify.course import RATE, Course
+from tsdiag.verify.course import Course
 from tsdiag.verify.effects import way
 from tsdiag.verify.hypotheses import described
 from tsdiag.verify.pairing import compared, falls_short, rescued
 from tsdiag.verify.plan import SEEDS
+from tsdiag.verify.screening import RATE
 from tsdiag.verify.waves import Edits
 
 PLATEAU = "from the stalled weights"
@@ -58,14 +59,23 @@ def _repair(course: Course, best: Edits, chance: RandomSearch | None) -> Repair 
     alone = [m.alone.effect for m in members if m.alone is not None and m.alone.seeds >= SEEDS]
     known = [effect for effect in alone if effect is not None]
     whole = found.effect
+    rests = course.rests(best)
     return Repair(
         set=best,
         verdict=found.model_copy(update={"plateau": rescued(course, best)}),
-        minimal=all(falls_short(course, rest, best) for rest in course.rests(best)),
+        minimal=all(falls_short(course, rest, best) for rest in rests),
+        missed_on=min((_seeds(course, rest, best) for rest in rests), default=0),
         members=members if len(best) > 1 else (),
         interaction=whole - sum(known) if whole and len(known) == len(members) > 1 else None,
         random=chance,
     )
+
+
+def _seeds(course: Course, rest: Edits, whole: Edits) -> int:
+    """Return on how many seeds a part has been compared with the whole."""
+    if course.is_enough(rest, whole) is not None:
+        return SEEDS
+    return 0 if course.restores(rest, whole) is None else 1
 
 
 def _member(course: Course, repair: Edits, path: str) -> Member:
@@ -196,7 +206,7 @@ def _summary(
     if not found.learns:
         return (
             f"{described(best)} helps ({_number(found.control)} to {_number(found.treatment)}), "
-            f"but {_way(course, best)}; it may need more steps than {course.plan.steps}"
+            f"but {_way(course, best)}; it may need more steps than {course.steps}"
         )
     why = "" if chance is None else f": {chance.why}"
     return f"no repair: {described(best)} helps, but chance does as well{why}"
@@ -204,7 +214,7 @@ def _summary(
 
 def _blind(course: Course, best: Edits) -> str:
     """Return a warning where screening chose among sets that had not begun to learn."""
-    screened = course.screened(best, {})
+    screened = course.screened(best, best)
     if screened is None or screened[1] < course.plan.naive:
         return ""
     return (

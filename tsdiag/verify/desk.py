@@ -17,7 +17,7 @@ from tsdiag.store.interventions import settle, settled
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, find_runs, update_run
-from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, cost, loss_of
+from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, loss_of
 from tsdiag.verify.course import Course
 from tsdiag.verify.plan import Plan
 
@@ -59,6 +59,7 @@ class Desk:
         self._settled: dict[str, Any] | None = None
         self._configs: dict[Arm, RunConfig] = {}
         self._keys: dict[str, Key] = {}
+        self._kinds: dict[str, str] = {}
 
     def course(self) -> Course:
         """Return where the verification stands."""
@@ -104,13 +105,13 @@ class Desk:
             course = Course(self.plan, self._shapes, known, closed, self._settled)
         return course
 
+    def look(self) -> Course:
+        """Return where the verification would stand if time cut nothing off; it settles nothing."""
+        return Course(self.plan, self._shapes, _Known(self, self._rows()))
+
     def is_screened(self) -> bool:
         """Tell whether screening has been carried out whole, and not been cut off by time."""
-        return Course(self.plan, self._shapes, _Known(self, self._rows())).chosen() is not None
-
-    def is_complete(self) -> bool:
-        """Tell whether nothing is left to be carried out."""
-        return self.is_screened() and not self.course().pending()[1]
+        return self.look().chosen() is not None
 
     def used(self) -> tuple[int, float]:
         """Return how many runs there have been, and their processor time [s]."""
@@ -118,12 +119,21 @@ class Desk:
         return len(rows), sum(row.cpu_seconds for row in rows)
 
     def _rows(self) -> list[RunRow]:
-        """Return all runs that may count here: they are told apart by their configurations."""
+        """Return all runs that may count here: they are told apart by their configurations.
+
+        Trial 0 and trial 0 of the baseline's study differ in the model, and not in their number.
+        """
         found = (
             find_runs(self._store, self.plan.study, role=role, trial=self.plan.trial)
             for role in ROLES
         )
-        return [row for rows in found for row in rows]
+        return [row for rows in found for row in rows if self._kind(row) == self._base.model.kind]
+
+    def _kind(self, row: RunRow) -> str:
+        """Return the kind of a run's model; read once, since a configuration takes a while."""
+        if row.id not in self._kinds:
+            self._kinds[row.id] = RunConfig.from_json(row.config).model.kind
+        return self._kinds[row.id]
 
     def config(self, arm: Arm) -> RunConfig:
         """Return what an arm trains."""
@@ -149,11 +159,7 @@ class Desk:
         ]
         per_step = min(paces, default=None)
         steps = self.config(arm).training.max_steps
-        expected = (
-            per_step * steps
-            if per_step is not None
-            else self.plan.pace * cost(self._base, arm) / self._base.training.batch_size
-        )
+        expected = self.plan.seconds_of(arm) if per_step is None else per_step * steps
         return time.time() + expected < self.deadline
 
     def _request(self, arm: Arm, runs: list[RunRow]) -> Request:

@@ -52,7 +52,10 @@ def hypotheses(
         for finding in diagnosis.findings
         if not finding.remedies
     }
-    for finding, remedy in _in_order([*diagnosis.findings, *diagnosis.suspects]):
+    # A suspect that was confirmed is a finding, too, and keeps its place: the plan is the same.
+    suspected = {suspect.cause for suspect in diagnosis.suspects}
+    findings = [finding for finding in diagnosis.findings if finding.cause not in suspected]
+    for finding, remedy in _in_order([*findings, *diagnosis.suspects]):
         changes = changing(base, remedy.set)
         name = described(changes or remedy.set)
         if (why := refusal(base, changes, shapes)) is not None:

@@ -24,10 +24,11 @@ def compared(
 
     Where there are no pairs of the confirmation, it is what one seed showed in screening.
     """
-    treatment, control = course.losses(changes, origin), course.losses(against or {}, origin)
+    treatment = course.losses(changes, origin=origin)
+    control = course.losses(against or {}, origin=origin)
     seeds = sorted(treatment.keys() & control.keys())
     before, after = [control[seed] for seed in seeds], [treatment[seed] for seed in seeds]
-    steps = course.plan.steps
+    steps = course.steps
     both = None if seeds or origin else course.screened(changes, against or {})
     if both is not None:
         steps, after, before = both[0], [both[1]], [both[2]]

@@ -6,7 +6,11 @@ number of processes, now or after a break, agree on what is next without talking
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from statistics import median
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +21,8 @@ from tsdiag.diagnostics.states import LEARNED, NAIVE
 from tsdiag.errors import StoreError, UsageError
 from tsdiag.models import Shapes
 from tsdiag.store.runs import RunRow
-from tsdiag.verify.hypotheses import MOST, Hypothesis, hypotheses
+from tsdiag.verify.arms import EVALUATIONS, Arm, canonical, longer
+from tsdiag.verify.hypotheses import Hypothesis, hypotheses, union
 from tsdiag.verify.random_edits import random_edits
 
 # Pairs of a confirmation: all five of one sign have a chance of 1/32, and fewer cannot reach .05.
@@ -31,8 +36,11 @@ FIRST_SEED = 1000
 # Of the budget's processor time, what the ten runs of a confirmation may take. The rest goes to
 # screening, to as much random search, and to what parts of a repair do by themselves.
 CONFIRMATION = 0.4
-# Runs of a screening: the control, six remedies, two rates, all at once, six pairs, eight rests.
-SCREENED = MOST + 18
+# Runs of a screening beside the control, the remedies and all at once: four rates, six pairs, and
+# eight rests. What goes on to more steps is cheap, or there is time left.
+FURTHER = 18
+# Of a step's time, what predicting a window takes: the forward pass alone.
+FORWARD = 1 / 3
 # Fewer steps than these tell nothing of any transformer measured so far.
 LEAST_STEPS = 20
 # Random edits that are drawn: more are never needed, since screening tries fewer sets.
@@ -49,20 +57,60 @@ class Plan(Frozen):
     hypotheses: tuple[Hypothesis, ...]
     left_out: dict[str, str]
     random: tuple[dict[str, Any], ...]
-    steps: int  # of a confirmation
+    share: float  # [s] of processor time that the runs of a confirmation may take
     rungs: tuple[int, ...]  # steps of screening, shortest first
     seeds: tuple[int, ...]  # of a confirmation
     screen_seed: int
     naive: float  # loss of the best floor that learns nothing
     reference: float  # loss of the best floor that learns, or of the baseline
     variance: float  # of the target, in its own unit
+    evaluated: int  # windows of an evaluation
     weights: str | None  # of the plateau to go on from; None: its best weights are the first
-    pace: float  # [s] of processor time for one step of the run as it was
+    paces: dict[
+        str, float
+    ]  # [s] of processor time for a step, by set as canonical JSON; "{}": as it was
 
     @property
     def base(self) -> RunConfig:
         """The configuration that is being verified."""
         return RunConfig.from_json(self.config)
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps of a confirmation of a remedy that costs as much as half of them do."""
+        return self._affordable(median(self._paces_of_remedies()))
+
+    @cached_property
+    def most_steps(self) -> int:
+        """Steps of a confirmation of the remedy whose steps cost least."""
+        return self._affordable(min(self._paces_of_remedies()))
+
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """The numbers of steps at which sets are screened, most first."""
+        return tuple(sorted({*self.rungs, self.most_steps}, reverse=True))
+
+    def steps_of(self, changes: Mapping[str, Any]) -> int:
+        """Return the steps of a confirmation of a set: as many as its part of the time affords."""
+        return self._affordable(self.pace_of(changes))
+
+    def _affordable(self, pace: float) -> int:
+        return _steps(self.base, self.share, self.pace_of({}) + pace, self.evaluated)
+
+    def _paces_of_remedies(self) -> list[float]:
+        return _paces(self.hypotheses, self.paces)
+
+    def pace_of(self, changes: Mapping[str, Any]) -> float:
+        """Return what a step takes under a set of changes [s of processor time], as far as known.
+
+        Of a set that was not timed, it is that of the timed one that it shares most with.
+        """
+        return pace_of(self.paces, changes)
+
+    def seconds_of(self, arm: Arm) -> float:
+        """Return the processor time that an arm can be expected to take [s]."""
+        steps = arm.steps * longer(self.base, arm.set) + _evaluating(self.base, self.evaluated)
+        return steps * self.pace_of(arm.set)
 
     def attained(self, loss: float) -> float:
         """Return the share of the way from the naive floor to the reference."""
@@ -99,17 +147,32 @@ def proposed(
     return tried, left_out
 
 
+def to_time(diagnosis: Diagnosis, row: RunRow, shapes: Shapes) -> list[dict[str, Any]]:
+    """Return the sets whose steps are to be timed for a plan, what matters most first."""
+    base = RunConfig.from_json(row.config)
+    tried, _ = proposed(diagnosis, row, shapes)
+    sets = [hypothesis.set for hypothesis in tried if not hypothesis.is_longer]
+    return [{}, *sets, union(base, sets, shapes), *random_edits(base, shapes, DRAWN, base.seed)]
+
+
 def make_plan(
-    diagnosis: Diagnosis, row: RunRow, shapes: Shapes, variance: float, processor_time: float
+    diagnosis: Diagnosis,
+    row: RunRow,
+    shapes: Shapes,
+    variance: float,
+    evaluated: int,
+    paces: Mapping[str, float],
+    processor_time: float,
 ) -> Plan:
     """Settle what a budget [s of processor time] is to be spent on; raises what ``proposed`` does.
 
-    ``variance`` is that of the target in its own unit.
+    ``variance`` is that of the target in its own unit, ``evaluated`` the windows of an evaluation.
+    ``paces`` says by set as canonical JSON what a step takes [s], at least for "{}", the control:
+    timed, since the run may have been trained on another machine.
     """
     naive, reference = _reach(diagnosis, row)
     base = RunConfig.from_json(row.config)
     tried, left_out = proposed(diagnosis, row, shapes)
-    steps = affordable(row, processor_time)
     return Plan(
         run=row.id,
         study=row.study,
@@ -118,15 +181,16 @@ def make_plan(
         hypotheses=tried,
         left_out=left_out,
         random=tuple(random_edits(base, shapes, DRAWN, base.seed)),
-        steps=steps,
-        rungs=_rungs(steps, _pace(row), processor_time),
+        share=CONFIRMATION * processor_time,
+        rungs=_rungs(base, tried, paces, evaluated, processor_time),
         seeds=tuple(base.seed + FIRST_SEED + i for i in range(1, SEEDS + 1)),
         screen_seed=base.seed + FIRST_SEED,
         naive=naive,
         reference=reference,
         variance=variance,
+        evaluated=evaluated,
         weights=row.weights if row.metrics.get("best_step", 1) > 0 else None,
-        pace=_pace(row),
+        paces=dict(paces),
     )
 
 
@@ -165,23 +229,60 @@ def _nothing_to_try(diagnosis: Diagnosis, left_out: dict[str, str]) -> str:
     return f"verify {trial}: none of its remedies can be carried out ({reasons})"
 
 
-def _pace(row: RunRow) -> float:
-    """Return seconds a step, with its share of the evaluations."""
-    taken = row.cpu_seconds or row.seconds
-    return max(taken, 1e-3) / max(row.step, 1)
+def own_pace(row: RunRow) -> float:
+    """Return the processor time that a step of a run took, with all that was measured [s]."""
+    return max(row.cpu_seconds or row.seconds, 1e-3) / max(row.step, 1)
 
 
-def affordable(row: RunRow, processor_time: float) -> int:
-    """Return how many steps the runs of a confirmation can have: at most those of the run."""
-    most = RunConfig.from_json(row.config).training.max_steps
-    share = CONFIRMATION * processor_time / (2 * SEEDS)
-    return max(min(most, int(share / _pace(row))), min(LEAST_STEPS, most))
+def pace_of(paces: Mapping[str, float], changes: Mapping[str, Any]) -> float:
+    """Return the pace of a set, or of the timed set that has most changes in common with it."""
+    exact = paces.get(canonical(changes))
+    if exact is not None:
+        return exact
+    timed = [(json.loads(text), pace) for text, pace in paces.items()]
+    return max(timed, key=lambda one: (_shared(one[0], changes), -len(one[0]), one[1]))[1]
 
 
-def _rungs(steps: int, pace: float, processor_time: float) -> tuple[int, ...]:
+def _shared(some: Mapping[str, Any], others: Mapping[str, Any]) -> int:
+    return sum(path in others and others[path] == value for path, value in some.items())
+
+
+def _paces(tried: Sequence[Hypothesis], paces: Mapping[str, float]) -> list[float]:
+    """Return the paces of the remedies that a repair can be made of."""
+    found = [pace_of(paces, h.set) for h in tried if not h.is_longer]
+    return found or [pace_of(paces, {})]
+
+
+def _evaluating(base: RunConfig, windows: int) -> float:
+    """Return how many steps an arm's evaluations are worth; there is one before the first step."""
+    return (1 + EVALUATIONS) * windows * FORWARD / base.training.batch_size
+
+
+def _steps(base: RunConfig, share: float, pace: float, evaluated: int) -> int:
+    """Return how many steps pairs can have in a share of processor time [s]: at most the run's.
+
+    ``pace`` is what a step of both halves of a pair takes [s].
+    """
+    most = base.training.max_steps
+    steps = int(share / (SEEDS * pace) - _evaluating(base, evaluated))
+    return max(min(most, steps), min(LEAST_STEPS, most))
+
+
+def _rungs(
+    base: RunConfig,
+    tried: Sequence[Hypothesis],
+    paces: Mapping[str, float],
+    evaluated: int,
+    processor_time: float,
+) -> tuple[int, ...]:
     """Return the lengths of screening: the longest at which it fits into its part of the time."""
+    control, known = pace_of(paces, {}), _paces(tried, paces)
+    typical = median(known)
+    steps = _steps(base, CONFIRMATION * processor_time, control + typical, evaluated)
+    pace = control + sum(known) + (1 + FURTHER) * typical
     half, quarter = math.ceil(steps / 2), math.ceil(steps / 4)
     for rungs in ((steps,), (half,)):
-        if SCREENED * rungs[0] * pace <= (1 - CONFIRMATION) * processor_time:
+        taken = (rungs[0] + _evaluating(base, evaluated)) * pace
+        if taken <= (1 - CONFIRMATION) * processor_time:
             return rungs
     return tuple(sorted({max(quarter, min(LEAST_STEPS, half)), half}))

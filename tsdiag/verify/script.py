@@ -55,13 +55,14 @@ def _facts(store: Store, row: RunRow) -> dict[str, Any]:
     repair = proven_repair(store, row)
     plan = read_plan(stored_plan(store, row.id) or "")
     study = load_study(store, row.study)
-    course = Desk(store, plan, _shapes(study, plan.base), started=0.0, deadline=0.0).course()
-    control, treatment = course.losses({}), course.losses(repair.set)
+    course = Desk(store, plan, _shapes(study, plan.base), started=0.0, deadline=0.0).look()
+    steps = repair.verdict.steps
+    control, treatment = course.losses({}, steps), course.losses(repair.set, steps)
     return {
         "study": row.study,
         "trial": "the baseline" if row.role == "baseline" else f"trial {row.trial}",
         "set": repair.set,
-        "steps": repair.verdict.steps,
+        "steps": steps,
         "effect": repair.verdict.effect,
         "interval": repair.verdict.interval,
         "losses": {

@@ -30,6 +30,10 @@ class Wave:
     name: str
     arms: tuple[Arm, ...]
 
+    def pending(self, results: Results) -> list[Arm]:
+        """Return the arms whose runs have not ended."""
+        return [arm for arm in self.arms if arm not in results]
+
 
 def without(changes: Edits, paths: Collection[str]) -> Edits:
     """Return a set of changes without some of its paths."""
