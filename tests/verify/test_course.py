@@ -184,18 +184,34 @@ def after(steps):
     return lambda arm: arm.steps >= steps
 
 
-def test_where_nothing_has_learned_sets_with_cheap_steps_go_on_to_more():
-    """At few steps all losses are noise; the pool that helps makes a step ten times cheaper."""
-    start = plan(WIDE, RATE, POOL, rungs=(20,))
-    cheap = {**start.paces, canonical(POOL): 0.1 * start.paces["{}"]}
-    found, order = carried_out(
-        start.model_copy(update={"paces": cheap}), only_both, learned=after(60)
-    )
+def cheap_pool(start):
+    """A pool that makes a step ten times cheaper, alone and with whatever else."""
+    paces = {**start.paces, canonical(POOL): 0.1 * start.paces["{}"]}
+    return start.model_copy(update={"paces": paces})
+
+
+def test_sets_with_cheap_steps_come_first_and_have_more_of_them():
+    start = cheap_pool(plan(WIDE, RATE, POOL, rungs=(20,)))
+    found, order = carried_out(start, only_both, learned=after(60))
     assert found.repair is not None
     assert found.repair.set == BOTH
-    longer = [arm.set for wave, arm in order if wave == "more steps"]
-    assert longer
-    assert all("model.pooling" in changes for changes in longer)
+    first = [arm for wave, arm in order if wave == "more steps"]
+    assert order[0][1] == first[0]
+    assert all("model.pooling" in arm.set and arm.steps == 100 for arm in first)
+    # What is dear is asked only as a part of the set: the cheap one learns without it.
+    assert not [arm for _, arm in order if arm.set == WIDE and arm.seed == 1000]
+
+
+def test_where_no_cheap_set_learns_the_dear_ones_are_asked():
+    start = cheap_pool(plan(POOL, RATE, WIDE, rungs=(20,)))
+
+    def loss(changes):
+        return 0.25 if changes.get("optimizer.lr") == 1e-3 and len(changes) == 1 else 1.1
+
+    found, order = carried_out(start, loss)
+    assert found.repair is not None
+    assert found.repair.set == RATE
+    assert [arm.set for wave, arm in order if wave == "more steps"]
 
 
 def test_where_no_set_is_cheap_the_better_half_goes_on():

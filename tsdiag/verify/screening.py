@@ -1,9 +1,11 @@
-"""Screening: which set of changes is worth confirming, found on one seed at few steps.
+"""Screening: which set of changes is worth confirming, found on one seed.
 
-Remedies alone and all at once, then pairs, then the better half of all sets at more steps
-(successive halving; Jamieson and Talwalkar 2016), then the best one with a part left out. Pairs are
-asked although no member helps alone: repairs are not monotone. Where nothing has begun to learn,
-losses rank noise: then the sets whose steps are cheap go on to as many steps as a confirmation.
+Sets differ in the cost of a step by tenfold. What is cheap comes first, at as many steps as its
+confirmation would have: remedies alone, in pairs and all at once. Where none of that learns, all
+remedies are asked at fewer steps, alone and all at once, then pairs, then the better half of all
+sets at more steps (successive halving; Jamieson and Talwalkar 2016). Then parts of the best set are
+left out. Pairs are asked although no member helps alone: repairs are not monotone. Where nothing
+has begun to learn, losses rank noise: then the better half goes on to more steps.
 """
 
 from __future__ import annotations
@@ -45,13 +47,40 @@ class Screening:
         self._shapes = shapes
         self._results = results
         # Out of its part of the time: it goes on with what it knows, once that is anything.
-        singles = [Arm.of(h.set, plan.screen_seed, plan.rungs[0]) for h in plan.hypotheses]
-        self._closed = closed and any(arm in results for arm in singles)
+        remedies = [h.set for h in plan.hypotheses]
+        known = (self.loss(s, steps) for s in remedies for steps in plan.lengths)
+        self._closed = closed and any(loss < float("inf") for loss in known)
 
     def waves(self) -> Search:
         """Yield the waves up to the first that is not done; return the set that was found."""
-        plan, first, last = self._plan, self._plan.rungs[0], self._plan.rungs[-1]
-        singles = [hypothesis.set for hypothesis in plan.hypotheses if not hypothesis.is_longer]
+        singles = [
+            hypothesis.set for hypothesis in self._plan.hypotheses if not hypothesis.is_longer
+        ]
+        cheap = self._cheap(self._joined(singles))
+        found = (yield from self._for_longer(cheap)) if cheap else []
+        if found is None:
+            return None
+        if self._learns(found, self._plan.most_steps):
+            return (yield from self._smallest(found, self._plan.most_steps))
+        ranked = yield from self._at_rungs(singles)
+        if ranked is None:
+            return None
+        sets, last = ranked if ranked[0] else (found, self._plan.most_steps)
+        is_open = not cheap and self._plan.most_steps >= LONGER * last
+        if is_open and not self._is_learning(sets, last):
+            half = sorted(sets, key=lambda changes: self._rank(changes, last))
+            longer = yield from self._for_longer(half[: max(2, (len(sets) + 1) // 2)])
+            if longer is None:
+                return None
+            if longer:
+                sets, last = longer, self._plan.most_steps
+        return (yield from self._smallest(sets, last))
+
+    def _at_rungs(
+        self, singles: list[Edits]
+    ) -> Generator[Wave, None, tuple[list[Edits], int] | None]:
+        """Ask all sets at the rungs; return what is left of them, and at how many steps."""
+        first, last = self._plan.rungs[0], self._plan.rungs[-1]
         if not (yield from self._ask("screening", [{}, *singles], first)):
             return None
         rates = self._other_rates(singles, first)
@@ -64,7 +93,7 @@ class Screening:
             return None
         best = self._best(sets, first)
         if best is None:
-            return {}
+            return [], last
         if not any(self._suffices(single, best, first) for single in singles):
             promising = sorted(singles, key=lambda single: self._rank(single, first))
             both = pairs(self._base, promising, self._shapes)
@@ -85,34 +114,42 @@ class Screening:
             sets = half[: max(2, (len(sets) + 1) // 2)]
             if not (yield from self._ask("halving", [{}, *sets], last)):
                 return None
-        if plan.most_steps >= LONGER * last and not self._is_learning(sets, last):
-            longer = yield from self._for_longer(sets)
-            if longer is None:
-                return None
-            if longer:
-                sets, last = longer, plan.most_steps
-        best = self._best(sets, last)
+        return sets, last
+
+    def _smallest(self, sets: list[Edits], steps: int) -> Search:
+        """Ask for the smallest part of the best set that restores, and return it."""
+        best = self._best(sets, steps)
         if best is None:
             return {}
-        smallest = [s for s in sets if self.restores(s, best, last)]
-        chosen = min(smallest, key=lambda changes: (len(changes), self._rank(changes, last)))
-        return (yield from self._leave_out(self._calmest(chosen, smallest, last), best, last))
+        smallest = [s for s in sets if self.restores(s, best, steps)]
+        chosen = min(smallest, key=lambda changes: (len(changes), self._rank(changes, steps)))
+        return (yield from self._leave_out(self._calmest(chosen, smallest, steps), best, steps))
+
+    def _joined(self, singles: list[Edits]) -> list[Edits]:
+        """Return remedies alone, in pairs and all at once."""
+        sets = [*singles, *pairs(self._base, singles, self._shapes)]
+        whole = union(self._base, singles, self._shapes)
+        return sets if not whole or whole in sets else [*sets, whole]
+
+    def _cheap(self, sets: list[Edits]) -> list[Edits]:
+        """Return the sets whose steps are cheap, where more steps are worth another round."""
+        most = CHEAP * self._plan.pace_of({})
+        longer = self._plan.most_steps >= LONGER * self._plan.rungs[-1]
+        return [changes for changes in sets if longer and self._plan.pace_of(changes) <= most]
 
     def _for_longer(self, sets: list[Edits]) -> Generator[Wave, None, list[Edits] | None]:
-        """Ask some sets at the steps of a confirmation, and return those that are known there."""
+        """Ask sets at the steps of a confirmation, and return those that are known there."""
         steps = self._plan.most_steps
-        some = self.worth_more_steps(sets)
-        if not (yield from self._ask("more steps", some, steps)):
+        if not (yield from self._ask("more steps", sets, steps)):
             return None
-        known = [changes for changes in some if self.loss(changes, steps) < float("inf")]
+        known = [changes for changes in sets if self.loss(changes, steps) < float("inf")]
         return (yield from self._rates_of_best(known, steps)) if known else []
 
     def worth_more_steps(self, sets: list[Edits]) -> list[Edits]:
         """Return the sets that make steps cheap; where there are none, the better half of all."""
-        dear, rung = self._plan.pace_of({}), self._plan.rungs[-1]
-        cheap = [changes for changes in sets if self._plan.pace_of(changes) <= CHEAP * dear]
-        if cheap:
+        if cheap := self._cheap(sets):
             return cheap
+        rung = self._plan.rungs[-1]
         return sorted(sets, key=lambda c: self._rank(c, rung))[: max(2, (len(sets) + 1) // 2)]
 
     def _rates_of_best(
@@ -234,6 +271,10 @@ class Screening:
     def _is_learning(self, sets: list[Edits], steps: int) -> bool:
         """Tell whether any of the sets got below the naive floor, so that their order tells."""
         return any(self.loss(changes, steps) < self._plan.naive for changes in sets)
+
+    def _learns(self, sets: list[Edits], steps: int) -> bool:
+        """Tell whether any of the sets learns."""
+        return any(self._plan.attained(self.loss(changes, steps)) > LEARNS for changes in sets)
 
     def _suffices(self, changes: Edits, best: Edits, steps: int) -> bool:
         """Tell whether a set restores, and learns already: at few steps the best may be nothing."""
