@@ -18,6 +18,10 @@ from tsdiag.verify.plan import Plan
 from tsdiag.verify.random_edits import random_edits
 
 SHAPES = Shapes(24, 8)
+RATE = {"optimizer.lr": 1e-3}
+POOL = {"model.pooling": "flatten"}
+WIDE = {"model.ff_dim": 128}
+BOTH = RATE | POOL
 BEGIN = 1.1
 Loss = Callable[[Mapping[str, Any]], float]
 
@@ -76,3 +80,12 @@ def carried_out(
         order.append((wave, arms[0]))
         reached = loss(arms[0].set) if learned(arms[0]) else BEGIN
         results[arms[0]] = reached + float(rng.normal(0, noise))
+
+
+def is_repaired(changes):
+    return changes.get("optimizer.lr", 0) >= 5e-4 and changes.get("model.pooling") == "flatten"
+
+
+def only_both(changes):
+    """Neither helps alone, as measured on the founding model (causes.md)."""
+    return 0.25 if is_repaired(changes) else 1.1
