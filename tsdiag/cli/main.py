@@ -13,8 +13,8 @@ from tsdiag.cli.failures import reported
 # The order of a person's work. A command is the function of the same name in the file of the same
 # name: adding one is that file and a word here.
 COMMANDS = (
-    *("init", "search", "worker", "trials", "explain", "causes", "compare"),
-    *("export", "predict", "dashboard"),
+    *("init", "search", "prepare", "worker", "trials", "explain", "causes"),
+    *("compare", "export", "predict", "dashboard"),
 )
 
 app = typer.Typer(
