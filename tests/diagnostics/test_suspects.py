@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.diagnostics.recorded import load_case
@@ -46,6 +48,24 @@ def test_a_suspect_has_remedies_that_would_change_something():
     rate = found["learning-rate-too-low"]
     assert "tolerated 10 times the rate" in rate.why
     assert all(remedy.set for remedy in rate.remedies)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "cause"),
+    [
+        ("model.d_model", 4, "feature-bottleneck"),
+        ("model.dropout", 0.9, "dropout-too-strong"),
+    ],
+)
+def test_what_a_run_that_hardly_moved_hides_is_suspected_by_its_settings(path, value, cause):
+    case = load_case("learning-rate-too-low")
+    before = diagnose(case, "traces", 0)
+    assert cause not in {suspect.cause for suspect in before.suspects}
+    record = replace(case.record, config={**case.record.config, path: value})
+    found = diagnose(replace(case, record=record), "traces", 0)
+    (suspect,) = (suspect for suspect in found.suspects if suspect.cause == cause)
+    assert str(value) in suspect.why
+    assert path in suspect.remedies[0].set
 
 
 def test_a_suspect_that_is_confirmed_becomes_a_finding():

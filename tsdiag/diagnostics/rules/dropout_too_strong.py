@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import Any
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, strength
+from tsdiag.diagnostics.findings import Answer, Clear, Evidence, Finding, Remedy, Suspect, strength
 from tsdiag.diagnostics.measures import average, first, last
 from tsdiag.diagnostics.rules.rule import Plan, Rule
 from tsdiag.diagnostics.signals import Signal
@@ -94,6 +94,16 @@ def warn(plan: Plan) -> str | None:
     return ", ".join(found) + ": more than half of a layer is dropped" if found else None
 
 
+def suspect(case: Case) -> Suspect | None:
+    """Propose less dropout where most of a layer is dropped.
+
+    In a run that hardly moved, the loss is as high without it.
+    """
+    why = warn(Plan(case.record.config, case.facts))
+    remedies = (_lower(case.record),)
+    return None if why is None else Suspect(cause="dropout-too-strong", why=why, remedies=remedies)
+
+
 def _rates(of: Record | Plan) -> dict[str, float]:
     """Return the dropouts that drop anything: some have no layer, or are switched off."""
     idle = set()
@@ -128,5 +138,6 @@ RULE = Rule(
     check=check,
     needs={"train_loss": "", "undropped_train_loss": ""},
     warn=warn,
+    suspect=suspect,
     explains=("late-plateau",),
 )

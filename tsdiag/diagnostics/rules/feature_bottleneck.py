@@ -36,6 +36,7 @@ from tsdiag.diagnostics.findings import (
     Finding,
     NotMeasured,
     Remedy,
+    Suspect,
     strength,
 )
 from tsdiag.diagnostics.measures import values
@@ -123,6 +124,18 @@ def warn(plan: Plan) -> str | None:
     return None
 
 
+def suspect(case: Case) -> Suspect | None:
+    """Propose a wider stream where it is far narrower than its neighbours.
+
+    In a run that hardly moved, no probe tells what a width costs: see ``check``.
+    """
+    neck, width = _neck(case), _width(case)
+    if neck is None or neck < NECK:
+        return None
+    why = f"the stream has {width} numbers a token, layers around it {neck:.0f} times as many"
+    return Suspect(cause="feature-bottleneck", why=why, remedies=_remedies(case))
+
+
 def _neck(of: Case | Plan) -> float | None:
     """Return how much wider than the stream the layers beside it are; None without a stream.
 
@@ -161,4 +174,5 @@ RULE = Rule(
     check=check,
     needs={"readout_skill": ""},
     warn=warn,
+    suspect=suspect,
 )
