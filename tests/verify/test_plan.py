@@ -15,8 +15,9 @@ from tsdiag.diagnostics.verdicts import Verdict, Verification
 from tsdiag.errors import StoreError, UsageError
 from tsdiag.models import Shapes
 from tsdiag.store.runs import RunRow
+from tsdiag.verify.arms import canonical
 from tsdiag.verify.hypotheses import MOST, hypotheses
-from tsdiag.verify.plan import FIRST_SEED, make_plan, read_plan
+from tsdiag.verify.plan import FIRST_SEED, make_plan, pace_of, read_plan
 
 PACE = 0.01  # [s]
 WINDOWS = 1024
@@ -147,6 +148,21 @@ def test_remedies_that_make_a_step_cheaper_leave_time_for_more_steps():
     joint = {"optimizer.lr": 3e-4, "model.pooling": "last"}
     assert cheap.pace_of({}) == PACE
     assert cheap.pace_of(joint) == cheap.pace_of({"model.pooling": "last"}) == PACE / 10
+
+
+def test_a_set_costs_what_the_timed_one_that_is_most_like_it_does():
+    rate, pool, patch = (
+        {"optimizer.lr": 1e-4},
+        {"model.pooling": "last"},
+        {"model.embedding": "patch", "model.patch_length": 8},
+    )
+    paces = {"{}": 0.40, canonical(rate): 0.41, canonical(pool): 0.42, canonical(patch): 0.02}
+    paces |= {canonical(rate | pool | patch): 0.03}
+    assert pace_of(paces, patch | rate) == 0.03
+    assert pace_of(paces, patch) == 0.02
+    # The cheap part of all at once is not in it.
+    assert pace_of(paces, rate | pool) == 0.42
+    assert pace_of(paces, {"model.ff_dim": 8}) == 0.40
 
 
 def test_seeds_are_none_that_the_study_could_have_chosen_by():
