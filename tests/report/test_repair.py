@@ -338,3 +338,20 @@ def test_names_cannot_steer_a_view(diagnosis):
     assert "<script>" not in body
     assert "\x1b" not in body
     assert "\u202e" not in body
+
+
+def test_how_many_seeds_an_effect_rests_on_is_told_where_they_are_too_few():
+    two = verdict(POOL, -0.3, outcome="inconclusive", seeds=2)
+    members = (Member(path="model.pooling", value="flatten", alone=two),)
+    shown = told(stalled(repair=repair(members=members)))
+    assert shown is not None
+    assert shown.members[0][1].endswith("(2 seeds)")
+
+
+def test_a_comparison_that_time_cut_off_and_a_part_missed_on_one_seed_are_told_so():
+    cut = repair().random.model_copy(update={"complete": False})
+    shown = told(stalled(repair=repair(random=cut, missed_on=1)))
+    assert shown is not None
+    assert "Better than chance, as far as time allowed: " in shown.more[-1]
+    assert shown.shown[1].startswith("Minimal, by one seed: ")
+    assert "by one seed" not in told(stalled(repair=repair(missed_on=5))).shown[1]

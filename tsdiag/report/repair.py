@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # The sum of effects alone is as good as the effect together up to this share of it: less is within
 # what five seeds can tell apart.
 SAME = 0.1
+# Pairs of a verdict; of fewer, their number is told.
+ENOUGH = 5
 # Runs in other states have nothing to repair: verify refuses them.
 VERIFIABLE: tuple[State, ...] = ("stalled", "diverged", "undecided")
 MEMBERS = ("change", "alone", "added to the rest")
@@ -180,8 +182,8 @@ def _missing(builds: bool) -> str:
 
 
 def _cell(verdict: Verdict, outcome: str = "") -> str:
-    if verdict.seeds == 1:
-        return f"{effect(verdict)} (1 seed)"
+    if verdict.seeds < ENOUGH:
+        return f"{effect(verdict)} ({plural(verdict.seeds, 'seed')})"
     return f"{effect(verdict)} {outcome}".strip()
 
 
