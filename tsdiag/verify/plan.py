@@ -248,8 +248,8 @@ def _likeness(timed: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
 
     All at once is cheap for the one part that makes it so; a set without that part is not.
     """
-    shared = sum(path in changes and changes[path] == value for path, value in timed.items())
-    return 2 * shared - len(timed)
+    shared = [path for path, v in timed.items() if path in changes and changes[path] == v]
+    return 2 * len(shared) - len(timed)
 
 
 def _paces(tried: Sequence[Hypothesis], paces: Mapping[str, float]) -> list[float]:
