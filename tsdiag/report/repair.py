@@ -21,6 +21,9 @@ ENOUGH = 5
 # Runs in other states have nothing to repair: verify refuses them.
 VERIFIABLE: tuple[State, ...] = ("stalled", "diverged", "undecided")
 MEMBERS = ("change", "alone", "added to the rest")
+UNFINISHED = (
+    "Not finished: the repair stands, and parts of it or other causes are still to be tried."
+)
 MISSING, UNBUILT = "not tried yet", "cannot be built"
 PLATEAU: dict[Rescue, str] = {
     "rescued": "rescued",
@@ -66,7 +69,17 @@ def told(diagnosis: Diagnosis) -> Told | None:
         changes=tuple(edits({path: repair.set[path]}) for path in sorted(repair.set)),
         shown=(_shown(repair.verdict, diagnosis.scores), _minimal(repair)),
         members=members,
-        more=tuple(filter(None, (_suffices(repair), _interaction(repair), _chance(repair)))),
+        more=tuple(
+            filter(
+                None,
+                (
+                    _suffices(repair),
+                    _interaction(repair),
+                    _chance(repair),
+                    "" if diagnosis.verified else UNFINISHED,
+                ),
+            )
+        ),
     )
 
 

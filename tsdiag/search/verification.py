@@ -245,13 +245,13 @@ def _stored(store: Store, row: RunRow) -> Verification | None:
 
 def _stage(desk: Desk, workers: int) -> Stage:
     course = desk.course()
-    wave, arms = course.pending()
+    wave, left = course.current()
     runs, _ = desk.used()
     # What a conclusion says of a budget that has ended would be untrue of one that has not.
     known = course.chosen() is not None
     told = conclude(course, False, runs, 0.0).summary if known else "no set is chosen yet"
     steps = course.steps if known else None
-    return Stage(steps, wave, len(arms), runs, told, desk.started, desk.deadline, workers)
+    return Stage(steps, wave, left, runs, told, desk.started, desk.deadline, workers)
 
 
 def _conclude(desk: Desk, known: Verification | None) -> Verification:

@@ -189,7 +189,7 @@ def _summary(
             f"{_number(told.control)}"
         )
     if chosen is None:
-        return "the budget ended before a set of remedies was found; --verify goes on"
+        return "no set of remedies was found yet; the same line with --verify goes on"
     if not chosen:
         return "no repair: none of the remedies can be carried out within the same steps"
     found, blind = compared(course, best), _blind(course, best)

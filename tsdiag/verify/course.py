@@ -69,6 +69,13 @@ class Course:
             return "", []
         return left[0][0], list(dict.fromkeys(arm for _, arm in left))
 
+    def current(self) -> tuple[str, int]:
+        """Return the first wave that is not done, and how many of its runs are left."""
+        for wave in self.waves():
+            if left := wave.pending(self._results):
+                return wave.name, len(left)
+        return "", 0
+
     def chosen(self) -> Edits | None:
         """Return the set that screening has found, {} where it has found none, None before."""
         if self._settled is not None:
