@@ -22,11 +22,13 @@ from pydantic import (
     model_validator,
 )
 
-from tsdiag.errors import ConfigError, suggestion, without_passwords
+from tsdiag.errors import ConfigError, redact, suggestion, without_passwords
 
 # How a step is computed: faster or slower, and the same up to rounding. A study leaves these paths
 # to a choice by timing, so two runs that differ in nothing else are of one configuration.
 ENGINE = ("training.precision", "training.micro_batch", "training.cuda_graph")
+
+_SHOWN = 200  # characters of a value in a message
 
 Transform = Literal["none", "difference", "percent_change", "log_return"]
 Precision = Literal["float32", "bfloat16"]
@@ -178,7 +180,8 @@ class RunConfig(Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise ConfigError(explain_validation("run configuration", error)) from error
+            # "from None", here and below: pydantic's own text repeats the URL with its password.
+            raise ConfigError(explain_validation("run configuration", error)) from None
 
     def paths(self) -> dict[str, Any]:
         """Return every path with its value, such as ``{"optimizer.lr": 0.001, ...}``."""
@@ -215,7 +218,7 @@ class RunConfig(Frozen):
             model = type(self.model).model_validate(tree.pop("model"))
             return type(self).model_validate({**tree, "model": model})
         except ValidationError as error:
-            raise ConfigError(explain_validation(f"edit {dict(changes)}", error)) from error
+            raise ConfigError(explain_validation(f"edit {dict(changes)}", error)) from None
 
 
 def as_written_now(text: str) -> str:
@@ -254,11 +257,21 @@ def explain_validation(asked: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "(whole)"
-        found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
+        told_already = item["type"] in ("missing", "value_error")
+        found = "" if told_already else f", found {_shown(item['input'])}"
         unknown = item["type"] == "extra_forbidden"
         told = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
         lines.append(f"{where}: {told}{found}")
     return without_passwords(f"{asked}: " + "; ".join(lines))
+
+
+def _shown(value: Any) -> str:
+    """Return what was found, cut where it is long, and without a password."""
+    try:
+        text = redact(repr(value))
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = f"an integer of {value.bit_length()} bits" if isinstance(value, int) else "numbers"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:

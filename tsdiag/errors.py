@@ -36,6 +36,33 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
+def redact(url: str) -> str:
+    """Return a URL with every password in it replaced by ***.
+
+    Works on the text, because a URL that cannot be parsed must not be printed whole either; where
+    an @ makes the end of the password unsure, too much is hidden rather than too little.
+    """
+    return _IN_QUERY.sub(r"\1***", _AS_PORT.sub(r"\1:***", _IN_URL.sub(r"\1:***@", url)))
+
+
 def without_passwords(text: str) -> str:
     """Return a text in which the passwords of URLs are ***, for messages that quote a person."""
-    return re.sub(r"(://[^:/?#\s]*):[^\s]*@", r"\1:***@", text)
+    hidden = _AS_PORT.sub(r"\1:***", _IN_TEXT.sub(r"\1:***@", text))
+    return _IN_QUERY_OF_TEXT.sub(r"\1***", hidden)
+
+
+# A URL alone, to its end.
+_IN_URL = re.compile(r"(://[^:/?#]*):.*@", re.DOTALL)
+_IN_QUERY = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+# In a text it reaches to the last @ before a quotation mark, behind a port to the next blank. The
+# word that tsdiag's own advice has for a password stays, and what is hidden already.
+_IN_TEXT = re.compile(
+    r"(://[^:/?#\s]*):(?!password@|\*\*\*@)(?:(?!\d+(?:\W|$))[^\"'\n]*|\S*)@", re.IGNORECASE
+)
+_IN_QUERY_OF_TEXT = re.compile(
+    r"([?&][^=&\s]*(?:pass|pwd|secret|token)[^=&\s]*=)[^&\s\"']*", re.IGNORECASE
+)
+# Without an @, what stands where a port belongs and is no number: the host was forgotten.
+_AS_PORT = re.compile(
+    r"(://[^:/?#@\s\[]+):(?!\d+(?:\W|$)|port\b)[^/?#@\s\"']+(?!\S*@)", re.IGNORECASE
+)

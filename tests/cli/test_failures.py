@@ -66,6 +66,14 @@ def test_traceback_only_when_asked_for():
     assert answer.stderr.endswith("Error: asked; found; do\n")
 
 
+@pytest.mark.parametrize("error", [DataError, ZeroDivisionError])
+@pytest.mark.parametrize("words", [[], ["--traceback"]], ids=["plain", "traceback"])
+def test_names_in_errors_steer_no_terminal(error, words):
+    answer = run(error('column "a\x1b[2J\rb\u202e"'), *words)
+    assert 'column "a?[2J?b?"' in answer.stderr
+    assert all(char.isprintable() or char == "\n" for char in answer.stderr)
+
+
 def test_interrupt_ends_quietly_with_the_shells_code():
     answer = run(KeyboardInterrupt())
     assert answer.exit_code == 130

@@ -125,6 +125,16 @@ def test_an_exception_fails_the_run_and_is_raised(config, execute, store, artifa
     assert load_trace(store, row.id).signal("train_loss").steps.tolist() == list(range(7))
 
 
+def test_the_reason_of_a_failed_run_holds_no_password(config, execute, store):
+    def break_down(moment):
+        raise RuntimeError("no answer from mysql://me:s3cret@db.example/rows?sslpassword=s3cret")
+
+    with pytest.raises(RuntimeError):
+        execute(config, break_down)
+    found = "RuntimeError: no answer from mysql://me:***@db.example/rows?sslpassword=***"
+    assert only_run(store).reason == found
+
+
 def test_ctrl_c_interrupts_and_does_not_fail(config, execute, store, monkeypatch):
     monkeypatch.setattr(execution, "CHECKPOINT_EVERY", -1.0)
 

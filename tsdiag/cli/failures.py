@@ -13,7 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tsdiag.errors import TsdiagError, UsageError
+from tsdiag.errors import TsdiagError, UsageError, without_passwords
+from tsdiag.escaping import printable
 
 Result = TypeVar("Result")
 
@@ -62,7 +63,8 @@ def _told(show: bool) -> Iterator[None]:
         raise typer.Exit(PIPE_CLOSED) from None
     except Exception as error:
         if show:
-            traceback.print_exc()
+            # Messages of drivers and libraries among them, which hide no password.
+            sys.stderr.write(_harmless(traceback.format_exc()))
         typer.secho("Error: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(_words(error), err=True)
         raise typer.Exit(MISUSED if isinstance(error, UsageError) else FAILED) from error
@@ -70,8 +72,26 @@ def _told(show: bool) -> Iterator[None]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, TsdiagError):
-        return str(error)
-    return (
+        return _harmless(str(error))
+    if (told := _of_database(error)) is not None:
+        return _harmless(told)
+    return _harmless(
         f"unexpected {type(error).__name__}: {error}; "
         "this is a fault of tsdiag or of its surroundings; to see where: add --traceback"
     )
+
+
+def _harmless(text: str) -> str:
+    return printable(without_passwords(text))
+
+
+def _of_database(error: BaseException | None) -> str | None:
+    """Return what a database's driver said, where Optuna, which shares it, passes it on."""
+    drivers = sys.modules.get("sqlalchemy.exc")  # not loaded: no database was used
+    while drivers is not None and error is not None:
+        if isinstance(error, drivers.DBAPIError):
+            from tsdiag.store.failures import explain
+
+            return explain("the database", "use", error)
+        error = error.__cause__ or error.__context__
+    return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage, Workers
-from tsdiag.errors import UsageError, without_passwords
+from tsdiag.errors import UsageError, redact
 
 if TYPE_CHECKING:
     from tsdiag.search.conduct import SearchResult
@@ -83,7 +83,7 @@ def search(
         spec = requested_spec(study or DEFAULT_STUDY, data, target, query)
     spec = spec.with_search(trials=trials, timeout=timeout, seed=seed)
     if study is not None and data is not None:
-        shown = without_passwords(data)
+        shown = redact(data)
         raise UsageError(f'search "{study}" and --data {shown}: name a study or data, not both')
     if dry_run and repair is not None:
         raise UsageError(

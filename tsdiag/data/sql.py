@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsdiag.data.reading import Table
-from tsdiag.errors import ConfigError, DataError
+from tsdiag.errors import ConfigError, DataError, redact
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -33,7 +33,7 @@ def read_query(url: str, query: str, folder: Path | None = None) -> Table:
     from sqlalchemy.pool import NullPool
 
     asked, target = _parse(url, folder)
-    source = asked.render_as_string(hide_password=True)
+    source = redact(asked.render_as_string(hide_password=False))
     try:
         engine = sqlalchemy.create_engine(target, poolclass=NullPool)
     except (SQLAlchemyError, ImportError) as error:
@@ -41,11 +41,17 @@ def read_query(url: str, query: str, folder: Path | None = None) -> Table:
             f'data.url = "{source}": no driver for it ({_reason(error, target)}); install '
             "tsdiag[postgres] or tsdiag[mysql], or name an installed SQLAlchemy driver"
         ) from None
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f'data.url = "{source}": {_reason(error, target)}; check what follows the ?'
+        ) from None
     try:
         with engine.connect() as connection:
             # A plain string goes to the driver as it is: ":name" in it is not a parameter.
             return Table(pandas.read_sql_query(query, connection), source)
-    except (SQLAlchemyError, pandas.errors.DatabaseError) as error:
+    # Beside their own errors, drivers raise Python's: for an unknown option, a name of a host, a
+    # text that is not Unicode.
+    except (SQLAlchemyError, pandas.errors.DatabaseError, ValueError, TypeError) as error:
         # "from None": the driver's own error may carry the password.
         raise DataError(
             f'data.query = "{query}" on {source}: {_reason(error, target)}; '
@@ -72,7 +78,7 @@ def _parse(url: str, folder: Path | None) -> tuple[sqlalchemy.URL, sqlalchemy.UR
     full = (folder or Path.cwd()) / Path(str(target.database)).expanduser()
     if not full.is_file():
         # SQLite itself would make a new, empty database here.
-        raise DataError(f'data.url = "{url}": no such file {full}; correct the path')
+        raise DataError(f'data.url = "{redact(url)}": no such file {full}; correct the path')
     return asked, target.set(database=str(full))
 
 
@@ -81,4 +87,4 @@ def _reason(error: Exception, url: sqlalchemy.URL) -> str:
     error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     password = str(url.password or "")
-    return text.replace(password, "***") if password else text
+    return redact(text.replace(password, "***") if password else text)

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size  # a Chinese character is two columns wide
 
+# Reports have them from here, with the other ways of wording.
+from tsdiag.escaping import code as code
+from tsdiag.escaping import escaped as escaped
+from tsdiag.escaping import plain as plain
+
 WIDTH = 80
 # An interval stands on one line; textwrap breaks no line at a space of this kind.
 _INTERVAL = re.compile(r"\[[-+\d.]+, [-+\d.]+\]")
 _FIXED = "\u00a0"
-
-
-def plain(name: object) -> str:
-    """Return a person's name for something without the characters that steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in str(name))
 
 
 def decimals_for(difference: float) -> int:
@@ -122,15 +122,3 @@ def _cell(text: str, width: int, words: bool) -> str:
 def sentence(text: str) -> str:
     """Return a text that begins with a capital letter and ends with a full stop."""
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def escaped(text: str) -> str:
-    """Return a text that markdown and HTML show as it is."""
-    for char in "\\`*_[]<>#|~":
-        text = text.replace(char, "&lt;" if char == "<" else f"\\{char}")
-    return text
-
-
-def code(text: str) -> str:
-    """Return a text as markdown's code, which it cannot end."""
-    return f"`{plain(text).replace('`', chr(39))}`"

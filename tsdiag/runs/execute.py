@@ -20,7 +20,7 @@ from tsdiag.diagnostics.probes import AT_END, LIVE, STATES, unmeasured
 from tsdiag.diagnostics.probes.probe import Probe
 from tsdiag.diagnostics.probes.watcher import Note, Watcher
 from tsdiag.diagnostics.signals import SignalName, Trace
-from tsdiag.errors import StoreError
+from tsdiag.errors import StoreError, without_passwords
 from tsdiag.models import build
 from tsdiag.runs.artifacts import ArtifactStore, read_bytes, remove_bytes, write_bytes
 from tsdiag.runs.environment import describe
@@ -290,7 +290,7 @@ class Execution:
     def _break_off(self, error: BaseException) -> None:
         """Store how an exception ended the run: a person's Ctrl-C leaves it to be resumed."""
         failed = isinstance(error, Exception)
-        reason = f"{type(error).__name__}: {error}"[:2000]
+        reason = without_passwords(f"{type(error).__name__}: {error}")[:2000]
         # The error itself matters more than that the store, too, is out of reach.
         with suppress(StoreError):
             self._flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsdiag.errors import UsageError, without_passwords
+from tsdiag.errors import UsageError, redact
 from tsdiag.search.spec import StudySpec, find_spec, parse_spec
 
 
@@ -24,7 +24,7 @@ def requested_spec(
                 raise UsageError(f"{option} goes with --data FILE; a study.toml has its own")
         return find_spec(study)
     if not targets:
-        shown = without_passwords(data)
+        shown = redact(data)
         raise UsageError(f"--data {shown}: what is to be predicted? add --target COLUMN")
     return _spec_for(data, list(targets), query)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from tsdiag.errors import StoreError
+from tsdiag.errors import redact as redact
 
 # One driver per database, installed by the extras `postgres` and `mysql`. MariaDB goes under the
 # name mysql, because Optuna opens the same URL and knows no other name for it.
@@ -19,17 +19,6 @@ DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mysql+pymysql",
 }
-_USER_PASSWORD = re.compile(r"(://[^:/?#]*):.*@", re.DOTALL)
-_QUERY_PASSWORD = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
-
-
-def redact(url: str) -> str:
-    """Return the URL with every password in it replaced by ***.
-
-    Works on the text, because a URL that cannot be parsed must not be printed whole either; where
-    an @ makes the end of the password unsure, too much is hidden rather than too little.
-    """
-    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", url))
 
 
 def normalise(url: str) -> str:
@@ -62,11 +51,12 @@ def parse(url: str) -> URL:
     try:
         parsed = make_url(normalise(url))
     # make_url turns the port into a number, and complains about it in a ValueError.
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError):
+        # "from None": what was taken for a port may be a part of the password.
         raise StoreError(
             f'storage "{redact(url)}" cannot be read as a URL; write '
             "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-        ) from error
+        ) from None
     if "@" in (parsed.host or ""):
         raise StoreError(
             f'storage "{redact(url)}" has more than one @ before the host; '
