@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import BinaryIO, Protocol
 
 from tsdiag.errors import StoreError
@@ -21,12 +22,28 @@ class ArtifactStore(Protocol):
         """Delete; any exception means that it was not there."""
 
 
+def plain_name(name: str) -> str:
+    """Return a name that means a file of its own in any folder or bucket, and nothing outside.
+
+    Raises:
+        StoreError: it is another kind of name; the database says it, and anyone may have written
+            there.
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,254}", str(name), re.ASCII):
+        raise StoreError(
+            f"artifact {name!r}: the name leads out of the artifact folder or is none of tsdiag's; "
+            "restore the database from a copy"
+        )
+    return name
+
+
 def write_bytes(store: ArtifactStore, name: str, data: bytes) -> str:
     """Write bytes under a name and return the name.
 
     Raises:
-        StoreError: the folder or bucket cannot be written.
+        StoreError: the folder or bucket cannot be written, or the name leads out of it.
     """
+    plain_name(name)
     try:
         store.write(name, io.BytesIO(data))
     except OSError as error:
@@ -41,8 +58,9 @@ def read_bytes(store: ArtifactStore, name: str) -> bytes:
     """Return the bytes under a name.
 
     Raises:
-        StoreError: there are none.
+        StoreError: there are none, or the name leads out of the folder.
     """
+    plain_name(name)
     try:
         with store.open_reader(name) as reader:
             return reader.read()
@@ -58,6 +76,6 @@ def remove_bytes(store: ArtifactStore, name: str | None) -> None:
     if name is None:
         return
     try:
-        store.remove(name)
+        store.remove(plain_name(name))
     except Exception:
         return

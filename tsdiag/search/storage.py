@@ -9,10 +9,13 @@ from typing import BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy.pool import NullPool
 
-from tsdiag.errors import StoreError, without_passwords
+from tsdiag.errors import StoreError, redact
+from tsdiag.runs.artifacts import plain_name
 from tsdiag.store.database import BUSY, Store
+from tsdiag.store.failures import told
 from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
 from tsdiag.store.urls import parse
@@ -32,7 +35,7 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         # Two processes that create Optuna's tables at once trip over each other.
-        with held(store, "optuna-tables", owner()):
+        with told(store.url, "open"), held(store, "optuna-tables", owner()):
             return optuna.storages.RDBStorage(store.full_url, engine_kwargs=options)
     except RuntimeError as error:
         raise StoreError(
@@ -49,9 +52,21 @@ class AtomicFolder(FileSystemArtifactStore):
         super().__init__(folder)
         self.folder = folder
 
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open for reading what lies in the folder itself: a link may lead anywhere."""
+        path = self._get_filepath(artifact_id)
+        if path.is_symlink():
+            raise ArtifactNotFound(f"{artifact_id} is a link, which is not followed")
+        return super().open_reader(artifact_id)
+
+    def _get_filepath(self, artifact_id: str) -> Path:
+        # Optuna's own check lets names of subfolders and ".." within the folder pass; the
+        # dashboard gives names from addresses.
+        return self.folder / plain_name(artifact_id)
+
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write beside the target and rename over it, which file systems do atomically."""
-        target = self._get_filepath(artifact_id)
+        target = self._get_filepath(artifact_id)  # a link there is replaced, not followed
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=".writing-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -75,7 +90,7 @@ def artifact_store(store: Store) -> AtomicFolder:
     asked = os.environ.get("TSDIAG_ARTIFACTS")
     if asked is not None and "://" in asked:
         raise StoreError(
-            f"TSDIAG_ARTIFACTS = {without_passwords(asked)}: only folders can hold artifacts as "
+            f"TSDIAG_ARTIFACTS = {redact(asked)}: only folders can hold artifacts as "
             "yet; name a folder that all workers reach"
         )
     folder = Path(asked or beside / FOLDER)
