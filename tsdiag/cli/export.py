@@ -34,6 +34,7 @@ def export(
     folder is complete in itself: tsdiag predict needs nothing else.
     """
     _refuse_loss(folder, force)
+    from tsdiag.escaping import plain
     from tsdiag.runs.artifacts import read_bytes
     from tsdiag.runs.export import write_export
     from tsdiag.search.storage import artifact_store
@@ -46,7 +47,7 @@ def export(
         raise UsageError(_without_weights(row))
     write_export(folder, row, read_bytes(artifact_store(store), row.weights))
     if row.state not in ("completed", "early_stopped"):
-        typer.echo(f"note: trial {trial} did not train to its end ({row.reason})", err=True)
+        typer.echo(f"note: trial {trial} did not train to its end ({plain(row.reason)})", err=True)
     typer.echo(f"wrote {folder}\nnext: tsdiag predict {folder} DATA.csv")
 
 

@@ -16,6 +16,7 @@ def trials(
     """Show the leaderboard: trials against the baseline and the floors, and why they stalled."""
     from tsdiag.errors import UsageError
     from tsdiag.report.leaderboard import leaderboard, leaderboard_csv, leaderboard_text
+    from tsdiag.report.wording import plain
     from tsdiag.store.chosen import chosen_study
     from tsdiag.store.database import open_store
     from tsdiag.store.findings import told_of
@@ -33,5 +34,5 @@ def trials(
     elif csv:
         typer.echo(leaderboard_csv(board), nl=False)
     else:
-        typer.echo(f"study {study.name}")
+        typer.echo(f"study {plain(study.name)}")
         typer.echo(leaderboard_text(board))

@@ -40,7 +40,7 @@ def diagnosis_text(diagnosis: Diagnosis, next_lines: tuple[str, ...] = ()) -> Te
     text.append(diagnosis.state, style=f"bold {COLOURS[diagnosis.state]}")
     text.append(f"\n{paragraph(sentence(plain(diagnosis.state_reason)))}\n")
     if scores := _scores(diagnosis.scores):
-        text.append(f"{paragraph(scores)}\n")
+        text.append(f"{paragraph(plain(scores))}\n")
     if (verified := told(diagnosis)) is not None:
         append_told(text, verified)
     ranked = list(enumerate(diagnosis.findings, start=1))
@@ -50,21 +50,21 @@ def diagnosis_text(diagnosis: Diagnosis, next_lines: tuple[str, ...] = ()) -> Te
     if diagnosis.state == "learning":
         text.append(f"\n{paragraph(LEARNS)}\n")
     if rest := [_named(found) for place, found in ranked if (place, found) not in whole]:
-        text.append(f"\n{paragraph(f'Further: {listing(rest)}')}\n")
+        text.append(f"\n{paragraph(plain(f'Further: {listing(rest)}'))}\n")
     if diagnosis.warnings:
         named = f"By its settings alone, not by measurement: {listing(list(diagnosis.warnings))}."
-        text.append(f"\n{paragraph(named)}\n")
-    text.append(f"\n{_silent(diagnosis)}")
-    for line in next_lines:
-        text.append(f"\nNext: {line}" if line is next_lines[0] else f"\n      {line}")
+        text.append(f"\n{paragraph(plain(named))}\n")
+    text.append(f"\n{paragraph(_silent(diagnosis))}")
+    for place, line in enumerate(map(plain, next_lines)):
+        text.append(f"\n      {line}" if place else f"\nNext: {line}")
     return text
 
 
 def diagnosis_markdown(diagnosis: Diagnosis) -> str:
     """Return the diagnosis as short markdown; names are escaped."""
     parts = [
-        f"**{diagnosis.state}**: {escaped(sentence(diagnosis.state_reason))}",
-        escaped(_scores(diagnosis.scores)),
+        f"**{diagnosis.state}**: {_safe(sentence(diagnosis.state_reason))}",
+        _safe(_scores(diagnosis.scores)),
     ]
     if (verified := told(diagnosis)) is not None:
         parts.append(told_markdown(verified))
@@ -72,13 +72,18 @@ def diagnosis_markdown(diagnosis: Diagnosis) -> str:
         seen = "; ".join(_shown(item) for item in finding.evidence[:MOST_EVIDENCE])
         verdict = judged(finding)
         tries = [f"try {code(edits(remedy.set))}" for remedy in finding.remedies[:1]]
-        points = [escaped(seen), *(tries if verdict is None else verdict_markdown(verdict))]
+        points = [_safe(seen), *(tries if verdict is None else verdict_markdown(verdict))]
         parts.append(
             f"{place}. **{finding.cause}** (score {finding.score:.2f}{_symptom(finding)}): "
-            f"{escaped(finding.summary)}" + "".join(f"\n   - {point}" for point in points)
+            f"{_safe(finding.summary)}" + "".join(f"\n   - {point}" for point in points)
         )
-    parts.append(escaped(_silent(diagnosis)))
+    parts.append(_safe(_silent(diagnosis)))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _safe(text: str) -> str:
+    """Return a text as one line of markdown: a line break in a name could begin a list or table."""
+    return escaped(plain(text))
 
 
 def _who(diagnosis: Diagnosis) -> str:
@@ -158,4 +163,4 @@ def _silent(diagnosis: Diagnosis) -> str:
     words = f"Clear: {plural(len(diagnosis.clear), 'cause')}."
     if told:
         words += f" Not measured: {'; '.join(told)}" + (f"; {left} more." if left else ".")
-    return paragraph(plain(words))
+    return plain(words)

@@ -56,7 +56,7 @@ def told_markdown(told: Told) -> str:
 def verdict_markdown(judged: Judged) -> list[str]:
     """Return what was shown of a finding's remedy as points of a list."""
     points = [f"tried {code(judged.tried)}", f"**{judged.outcome}**{_safe(_grounds(judged))}"]
-    return points if judged.plateau is None else [*points, _plateau(judged.plateau)]
+    return points if judged.plateau is None else [*points, _safe(_plateau(judged.plateau))]
 
 
 def _safe(text: str) -> str:

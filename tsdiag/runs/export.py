@@ -8,6 +8,7 @@ from typing import Any
 
 from tsdiag.data.scaling import Scaler
 from tsdiag.errors import StoreError, UsageError
+from tsdiag.escaping import escaped, plain
 from tsdiag.runs.weights import Trained, unpack_trained
 from tsdiag.store.runs import RunRow
 
@@ -111,9 +112,9 @@ def _readme(row: RunRow, trained: Trained) -> str:
     data = trained.config.data
     return _README.format(
         trial=row.trial,
-        study=row.study,
+        study=_safe(row.study),
         kind=trained.config.model.kind,
-        targets=", ".join(trained.targets),
+        targets=", ".join(map(_safe, trained.targets)),
         transform=f"transform {data.transform}",
         ahead=data.prediction_length
         if data.prediction_length == 1
@@ -124,3 +125,7 @@ def _readme(row: RunRow, trained: Trained) -> str:
         weights=WEIGHTS,
         config=CONFIG,
     )
+
+
+def _safe(name: str) -> str:
+    return escaped(plain(name))
