@@ -24,7 +24,7 @@ def compare(
     from tsdiag.diagnostics.leaks import leak
     from tsdiag.report.study import suspicion
     from tsdiag.report.verdict import verdict_text
-    from tsdiag.search.spec import StudySpec
+    from tsdiag.search.spec import stored_spec
     from tsdiag.store.cases import audit_of
     from tsdiag.store.chosen import chosen_study
     from tsdiag.store.database import open_store
@@ -32,7 +32,8 @@ def compare(
 
     open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
     store = open_store(storage)
-    spec = StudySpec.model_validate(chosen_study(store, name).spec)
+    study = chosen_study(store, name)
+    spec = stored_spec(study.name, study.spec)
     from tsdiag.search.conduct import conclude
 
     with Progress(search_lines) as progress:

@@ -43,6 +43,7 @@ def worker(
     import torch
 
     from tsdiag.search.interruption import Interruption
+    from tsdiag.search.spec import stored_spec
     from tsdiag.search.verifier import Verifier
     from tsdiag.search.worker import Place, Worker
     from tsdiag.store.database import open_store
@@ -51,7 +52,7 @@ def worker(
     torch.set_num_threads(1)
     open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
     store = open_store(storage)
-    timeout = load_study(store, name).spec["search"].get("timeout")
+    timeout = stored_spec(name, load_study(store, name).spec).search.timeout
     if math.isinf(deadline) and timeout:
         deadline = time.time() + timeout
     if index is None:

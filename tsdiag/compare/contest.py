@@ -19,15 +19,21 @@ from tsdiag.runs.artifacts import ArtifactStore, read_bytes
 from tsdiag.runs.floors import floor_predictions
 from tsdiag.runs.weights import unpack_trained
 from tsdiag.store.database import Store
+from tsdiag.store.failures import intact
 from tsdiag.store.runs import RunRow
 from tsdiag.store.studies import add_look, load_study, set_study
 from tsdiag.training.evaluation import predict
 
 
 def stored_comparison(store: Store, study: str) -> Comparison | None:
-    """Return the newest verdict of a study, or None."""
+    """Return the newest verdict of a study, or None.
+
+    Raises:
+        StoreError: it is damaged, or another version wrote it.
+    """
     verdict = load_study(store, study).verdict
-    return None if verdict is None else Comparison.model_validate(verdict["comparison"])
+    with intact(f"the verdict of study {study} in {store.url}"):
+        return None if verdict is None else Comparison.model_validate(verdict["comparison"])
 
 
 def compare(
@@ -50,8 +56,9 @@ def compare(
     sides = [(who, _ended(finals, who)) for who in (candidate, baseline)]
     runs = sorted(row.id for _, rows in sides for row in rows)
     verdict = load_study(store, study).verdict
-    if verdict is not None and verdict["runs"] == runs:
-        return Comparison.model_validate(verdict["comparison"])
+    with intact(f"the verdict of study {study} in {store.url}"):
+        if verdict is not None and verdict["runs"] == runs:
+            return Comparison.model_validate(verdict["comparison"])
     looks = add_look(store, study)
     ours, theirs = (_side(who, rows, dataset, artifacts, device) for who, rows in sides)
     comparison = judge(

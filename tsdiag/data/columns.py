@@ -115,7 +115,10 @@ def _from_text(
 ) -> NDArray[np.float64]:
     import pandas
 
-    text = column.astype(str).str.strip()
+    try:
+        text = column.astype(str).str.strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: holds bytes ({error}), not numbers; convert it first") from error
     missing = (column.isna() | text.str.lower().isin(MISSING_WORDS)).to_numpy(dtype=bool)
     read = pandas.to_numeric(text.mask(missing), errors="coerce")
     numbers = np.array(read.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -65,9 +65,11 @@ def _read_file(path: str, folder: Path | None) -> Table:
         )
     try:
         return _read_parquet(full, path) if suffix in PARQUET else _read_separated(full, path)
+    except DataError:
+        raise
     # Every parser has exceptions of its own; all of them mean that the file is not what it says.
-    except (ValueError, OSError, Warning) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         kind = "Parquet file" if suffix in PARQUET else "table in UTF-8 text"
         raise DataError(
             f'data.path = "{path}": not a readable {kind} ({reason}); repair or export it again'
@@ -88,11 +90,23 @@ def _missing(path: str, full: Path) -> str:
 def _read_parquet(full: Path, path: str) -> Table:
     import pandas
 
+    _require_text(full)
     frame = pandas.read_parquet(full)
     # A time that pandas stored as the index is a column like any other to us.
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     return Table(frame, path)
+
+
+def _require_text(full: Path) -> None:
+    """Refuse text that is no UTF-8: pandas would find out at some cell, much later."""
+    from pyarrow import parquet, types
+
+    # Of words that are written once and numbered, the type is that of the words.
+    kinds = {f.name: getattr(f.type, "value_type", f.type) for f in parquet.read_schema(full)}
+    texts = [n for n, t in kinds.items() if types.is_string(t) or types.is_large_string(t)]
+    if texts:
+        parquet.read_table(full, columns=texts).validate(full=True)
 
 
 def _read_separated(full: Path, path: str) -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import ConfigDict, Field
 
 from tsdiag.compare.metrics import skill
-from tsdiag.config import ENGINE, Frozen, flatten
+from tsdiag.config import ENGINE, Frozen
 from tsdiag.report.pruning import Pruning, measure_pruning, pruning_text
 from tsdiag.report.wording import clock, number, paragraph, plain, size, table
 
@@ -125,8 +124,7 @@ def _row(
 
 
 def _settings(run: RunRow) -> dict[str, Any]:
-    paths = flatten(json.loads(run.config))
-    return {path: value for path, value in paths.items() if path.startswith(_CHOSEN)}
+    return {path: value for path, value in run.paths.items() if path.startswith(_CHOSEN)}
 
 
 def _rank(row: LeaderboardRow) -> tuple[bool, float, int]:

@@ -14,7 +14,7 @@ from tsdiag.data.scaling import Scaler
 from tsdiag.errors import ConfigError, StoreError
 from tsdiag.models import Shapes, build, complete
 from tsdiag.store.urls import redact
-from tsdiag.training.checkpoint import brief, pack, unpack
+from tsdiag.training.checkpoint import UNREADABLE, brief, pack, unpack
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def unpack_trained(data: bytes) -> Trained:
     tensors, facts = unpack(data)
     try:
         return _rebuild(tensors, facts)
-    except (ConfigError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (ConfigError, *UNREADABLE) as error:
         raise StoreError(
             "load a trained model: the file does not hold one that this version knows "
             f"({brief(error)}); take the version that wrote it, or run the trial again"
@@ -72,7 +72,7 @@ def _rebuild(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
     shapes = Shapes(**facts["shapes"])
     model = build(config, shapes, torch.Generator().manual_seed(config.seed))
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items()})
-    return Trained(
+    trained = Trained(
         model.eval(),
         config,
         shapes,
@@ -81,3 +81,23 @@ def _rebuild(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
         Scaler.from_dict(facts["input_scaler"]),
         Scaler.from_dict(facts["target_scaler"]),
     )
+    _require_fit(trained)
+    return trained
+
+
+def _require_fit(trained: Trained) -> None:
+    """Refuse what would be found out only with rows at hand."""
+    shapes, data = trained.shapes, trained.config.data
+    if (shapes.context_length, shapes.prediction_length) != (
+        data.context_length,
+        data.prediction_length,
+    ):
+        raise ValueError("its windows are of other lengths than its configuration says")
+    for count, names, scaler in (
+        (shapes.channels, trained.channels, trained.input_scaler),
+        (shapes.targets, trained.targets, trained.target_scaler),
+    ):
+        if not all(isinstance(name, str) for name in names) or len(names) != count:
+            raise ValueError(f"it names {len(names)} columns where there are {count}")
+        if not scaler.mean.shape == scaler.std.shape == (count,):
+            raise ValueError(f"its scalers are not of {count} columns")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import optuna
 
@@ -20,7 +21,7 @@ from tsdiag.search.space import (
     default_config,
     enqueued_parameters,
 )
-from tsdiag.search.spec import StudySpec
+from tsdiag.search.spec import StudySpec, stored_spec
 from tsdiag.store.database import Store
 from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute, set_study
 from tsdiag.training.engine import refuse_parts
@@ -114,8 +115,8 @@ def check_buildable(spec: StudySpec, dataset: Dataset) -> None:
         refuse_parts(sketch(config, shapes_of(dataset)), config.training)
 
 
-def _refuse_changes(old: dict[str, object], spec: StudySpec, url: str) -> None:
-    before = flatten(StudySpec.model_validate(old).model_dump(mode="json"))
+def _refuse_changes(old: dict[str, Any], spec: StudySpec, url: str) -> None:
+    before = flatten(stored_spec(spec.name, old).model_dump(mode="json"))
     after = flatten(spec.model_dump(mode="json"))
     changed = [
         f"{path}: {before.get(path)} -> {after.get(path)}"

@@ -16,7 +16,7 @@ from tsdiag.models import complete
 from tsdiag.search.queue import REPAIRS
 from tsdiag.search.registration import open_queue
 from tsdiag.search.space import ENQUEUED, default_config, enqueued_parameters, open_engine
-from tsdiag.search.spec import SEARCHABLE, StudySpec, find_spec
+from tsdiag.search.spec import SEARCHABLE, StudySpec, find_spec, stored_spec
 from tsdiag.search.storage import open_storage
 from tsdiag.store.chosen import chosen_run, chosen_study
 from tsdiag.store.database import Store
@@ -50,7 +50,7 @@ def study_to_repair(store: Store, study: str | None) -> StudySpec:
     if study is not None and (Path(study).exists() or study.endswith(".toml")):
         return find_spec(study)
     stored = chosen_study(store, None) if study is None else find_study(store, study)
-    return find_spec(study or "") if stored is None else StudySpec.model_validate(stored.spec)
+    return find_spec(study or "") if stored is None else stored_spec(stored.name, stored.spec)
 
 
 def asked_repair(store: Store, spec: StudySpec, trial: int) -> AskedRepair:

@@ -19,7 +19,7 @@ from tsdiag.config import (
     TrainingConfig,
     explain_validation,
 )
-from tsdiag.errors import ConfigError, suggestion
+from tsdiag.errors import ConfigError, StoreError, suggestion
 
 Scalar = bool | int | float | str | None
 SEARCHABLE = ("model.", "optimizer.", "training.")
@@ -196,7 +196,8 @@ def read_spec(path: Path) -> StudySpec:
         raise ConfigError(
             f"read study {path}: no file {file}; write one with: tsdiag init DATA --target COLUMN"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    # ValueError: broken TOML, text that is no UTF-8, or a number of too many digits.
+    except (ValueError, RecursionError, OSError) as error:
         raise ConfigError(f"read study {file}: {error}; correct the file") from error
     return parse_spec(tree, file)
 
@@ -204,16 +205,39 @@ def read_spec(path: Path) -> StudySpec:
 def parse_spec(tree: Mapping[str, Any], file: Path) -> StudySpec:
     """Check the tables of a study.toml; raises ``ConfigError`` naming file, key and value."""
     tree = dict(tree)
-    data = dict(tree.get("data") or {})
-    if isinstance(data.get("path"), str):
-        data["path"] = str((file.parent / data["path"]).resolve())
-    tree["data"] = data
+    given = tree.get("data", {})
+    if isinstance(given, Mapping) and isinstance(given.get("path"), str):
+        tree["data"] = {**given, "path": _absolute(given["path"], file)}
     tree.setdefault("study", {"name": file.resolve().parent.name or "study"})
     try:
         return StudySpec.model_validate(tree)
     except ValidationError as error:
         asked = f"study {file}"
         raise ConfigError(explain_validation(asked, error) + _near_key(error)) from None
+
+
+def stored_spec(name: str, tree: Mapping[str, Any]) -> StudySpec:
+    """Return the study that a database holds.
+
+    Raises:
+        StoreError: it is damaged, or another version wrote it.
+    """
+    try:
+        return StudySpec.model_validate(tree)
+    except ValidationError as error:
+        raise StoreError(
+            f"{explain_validation(f'read the stored study {name}', error)}; restore the database "
+            'from a copy or, if a newer tsdiag wrote that: pip install -U "tsdiag"'
+        ) from None
+
+
+def _absolute(path: str, file: Path) -> str:
+    try:
+        return str((file.parent / path).resolve())
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL, or a link that leads to itself
+        raise ConfigError(
+            f"study {file}: data.path = {path!r} cannot be a path ({error}); correct it"
+        ) from error
 
 
 def shipped_studies() -> dict[str, Path]:

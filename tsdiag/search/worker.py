@@ -40,7 +40,7 @@ from tsdiag.search.space import (
     resolve,
     resolve_baseline,
 )
-from tsdiag.search.spec import StudySpec
+from tsdiag.search.spec import stored_spec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.watch import LeaseWatch, Watch
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
@@ -79,7 +79,7 @@ class Worker:
 
     def __init__(self, store: Store, name: str, place: Place, interruption: Interruption) -> None:
         study = load_study(store, name)
-        self.spec = StudySpec.model_validate(study.spec)
+        self.spec = stored_spec(name, study.spec)
         self.dataset = load_dataset(self.spec.data)
         refuse_other_data(self.dataset, study)
         self.device = choose_device(place.device)

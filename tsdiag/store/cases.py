@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tsdiag.config import flatten
 from tsdiag.diagnostics.audit import DataAudit
 from tsdiag.diagnostics.case import Case, Facts, Record
 from tsdiag.diagnostics.measures import last
@@ -17,6 +15,7 @@ from tsdiag.diagnostics.signals import Trace
 from tsdiag.diagnostics.states import Level, Outcome, Standing, standing
 from tsdiag.store.curves import load_trace
 from tsdiag.store.database import Store
+from tsdiag.store.failures import intact
 from tsdiag.store.findings import healthy_runs
 from tsdiag.store.runs import RunRow, best_runs, get_run
 from tsdiag.store.studies import StudyRow, load_study
@@ -75,16 +74,21 @@ def floor_levels(study: StudyRow) -> dict[str, Level]:
 
 
 def audit_of(study: StudyRow) -> DataAudit:
-    """Return what was found out about a study's data; an empty audit where it was not done."""
-    return DataAudit.model_validate(study.attributes.get(AUDIT) or {})
+    """Return what was found out about a study's data; an empty audit where it was not done.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    with intact(f"what was found out about the data of study {study.name}"):
+        return DataAudit.model_validate(study.attributes.get(AUDIT) or {})
 
 
 def _record(store: Store, row: RunRow) -> Record:
-    return Record(flatten(json.loads(row.config)), load_trace(store, row.id))
+    return Record(row.paths, load_trace(store, row.id))
 
 
 def _kind(row: RunRow) -> str:
-    return str(json.loads(row.config)["model"]["kind"])
+    return str(row.paths.get("model.kind"))
 
 
 def _level(row: RunRow) -> Level | None:

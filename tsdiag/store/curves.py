@@ -114,9 +114,11 @@ def _pack(signal: Signal) -> dict[str, Any]:
 
 def _unpack(row: Row[Any], store: Store) -> Signal:
     found = row._mapping
-    steps, values = bytes(found["steps"]), bytes(found["values"])
-    size = _PACKED.itemsize * found["length"]
-    if (len(steps), len(values)) != (size, size) or zlib.crc32(steps + values) != found["checksum"]:
+    # In a damaged SQLite file a cell may be of any type; bytes of a number would be zeros.
+    packed = [found[name] for name in ("steps", "values")]
+    steps, values = (bytes(p) if isinstance(p, bytes | memoryview) else b"" for p in packed)
+    sizes = {4 * found["length"] if isinstance(found["length"], int) else None}
+    if {len(steps), len(values)} != sizes or zlib.crc32(steps + values) != found["checksum"]:
         raise StoreError(
             f'cannot read the curve "{found["name"]}" of run {found["run"]} in {store.url}: '
             f"chunk {found['chunk']} is damaged; restore the database from a copy"

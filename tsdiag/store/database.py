@@ -40,7 +40,7 @@ class Store:
         Raises:
             StoreError: the database refused or could not be reached.
         """
-        with told(self.url, "read"), self.engine.connect() as connection:
+        with told(self.url, "read"), self.engine.connect() as connection, _legible(self.url):
             yield connection
 
     @contextmanager
@@ -79,6 +79,17 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         if not is_current(names, shown):
             migrate(engine, shown)
     return Store(shown, engine, read_only)
+
+
+@contextmanager
+def _legible(shown: str) -> Iterator[None]:
+    """Turn what SQLAlchemy complains about in a damaged cell into a StoreError."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:  # such as a time that is none
+        raise StoreError(
+            f"cannot read {shown}: {error}; the database is damaged: restore it from a copy"
+        ) from error
 
 
 def _applied(engine: Engine, shown: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tsdiag.errors import StoreError
+from tsdiag.errors import StoreError, without_passwords
 
 # What a driver's message contains -> what to do about it. The first that fits is printed.
 ADVICE: tuple[tuple[str, str], ...] = (
@@ -46,6 +46,24 @@ def told(shown: str, doing: str) -> Iterator[None]:
     except UnicodeError as error:
         # An over-long or empty label in a host name fails in Python's own IDNA encoder.
         raise StoreError(f"cannot {doing} {shown}: {error}; check the host's name") from error
+
+
+@contextmanager
+def intact(what: str) -> Iterator[None]:
+    """Turn what reading a stored value complains about into a StoreError.
+
+    Raises:
+        StoreError: the value is damaged, or another version wrote it.
+    """
+    try:
+        yield
+    # pydantic's complaints are ValueErrors, of several lines.
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        found = " ".join(without_passwords(str(error)).split())[:200]
+        raise StoreError(
+            f"cannot read {what}: {found}; restore the database from a copy or, if a newer tsdiag "
+            'wrote that: pip install -U "tsdiag"'
+        ) from None
 
 
 def explain(shown: str, doing: str, error: DBAPIError) -> str:

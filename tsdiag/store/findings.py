@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.store.database import Store
+from tsdiag.store.failures import intact
 from tsdiag.store.runs import WHOLE, RunRow
 from tsdiag.store.schema import FINDINGS, RUNS
 
@@ -42,11 +43,16 @@ def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -
 
 
 def stored_diagnosis(store: Store, run: str) -> Diagnosis | None:
-    """Return what was found about a run when it ended, or None."""
+    """Return what was found about a run when it ended, or None.
+
+    Raises:
+        StoreError: it is damaged, or another version wrote it.
+    """
     query = select(FINDINGS.c.diagnosis).where(FINDINGS.c.run == run)
     with store.read() as connection:
         found = connection.scalar(query)
-    return None if found is None else Diagnosis.from_json(found)
+    with intact(f"the diagnosis of run {run} in {store.url}"):
+        return None if found is None else Diagnosis.from_json(found)
 
 
 def told_of(store: Store, study: str) -> dict[str, Told]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Select, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tsdiag.config import flatten
 from tsdiag.errors import StoreError
 from tsdiag.store.database import Store
 from tsdiag.store.schema import RUNS
@@ -62,6 +64,21 @@ class RunRow:
     started: datetime | None = None  # filled in when stored
     updated: datetime | None = None
     finished: datetime | None = None
+
+    @property
+    def paths(self) -> dict[str, Any]:
+        """The configuration by path, as it was written.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        try:
+            return flatten(json.loads(self.config))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"read the configuration of run {self.id}: it is damaged ({error}); restore the "
+                "database from a copy"
+            ) from error
 
 
 COLUMNS = tuple(column.name for column in fields(RunRow))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,18 @@ class Progress:
 
 
 _TENSORS = ("best_weights", "memory")
+# What JSON, torch and safetensors raise where a file is not what it should be: RuntimeError, too,
+# where brackets are nested without end.
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 def pack_checkpoint(model: nn.Module, optimizer: optim.Optimizer, progress: Progress) -> bytes:
@@ -69,14 +82,16 @@ def restore_checkpoint(data: bytes, model: nn.Module, optimizer: optim.Optimizer
         optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         _set_random_states(model, tensors)
         best, memory = _below(tensors, "best."), _below(tensors, "memory.")
-        reached = facts["progress"]
+        if best and _sizes(best) != _sizes(model.state_dict()):
+            raise ValueError("its best weights are those of another model")
+        reached = _typed(facts["progress"])
         # An older version's lacks it, and an evaluation would be counted twice.
         return Progress(
             **{**reached, "evaluated_step": reached["evaluated_step"]},
             best_weights=best,
             memory=memory,
         )
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise StoreError(
             f"resume from a checkpoint: it does not fit this model ({brief(error)}); start the run "
             "afresh"
@@ -105,11 +120,24 @@ def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if content["crc32"] != _checksum(tensors, facts):
             raise ValueError("its checksum does not fit its content")
         return tensors, facts
-    except (struct.error, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise StoreError(
             f"read a weights file of {len(data)} bytes: it is damaged or not one of tsdiag's "
             f"({error}); restore it from a copy, or run the trial again"
         ) from error
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _typed(reached: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what would be found out only at a later step: a count or a loss that is no number."""
+    for name, value in reached.items():
+        kind = int if isinstance(getattr(Progress, name, None), int) else int | float
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(f"its {name} is {value!r}")
+    return reached
 
 
 def brief(error: Exception) -> str:
