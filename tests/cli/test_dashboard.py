@@ -10,10 +10,14 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
+from tsdiag.cli.dashboard import dashboard
 from tsdiag.cli.main import app
 from tsdiag.search.storage import open_storage
 from tsdiag.store.database import open_store
@@ -61,6 +65,10 @@ def get(address):
 def test_it_shows_the_studies_and_stops_cleanly(url, tmp_path, number):
     with served(url, tmp_path) as (process, address):
         found = json.loads(get(f"{address}api/studies"))
+        listening = [c.laddr for c in psutil.Process(process.pid).net_connections() if not c.raddr]
+        assert {(where.ip, address) for where in listening} == {
+            ("127.0.0.1", f"http://127.0.0.1:{listening[0].port}/")
+        }
         assert [study["study_name"] for study in found["study_summaries"]] == ["wind"]
         assert b"<html" in get(f"{address}dashboard").lower()
         process.send_signal(number)
@@ -98,3 +106,19 @@ def test_a_mistyped_storage_is_told_and_not_made(tmp_path):
     assert answer.exit_code == 1
     assert "wrong.db" in answer.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_proxy_that_is_shown_asks_for_a_password_and_finds_the_dashboard():
+    text = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    nginx = text.partition("```nginx\n")[2].partition("```")[0]
+    place = nginx.partition("location / {")[2]
+    options = {name: option.default for name, option in signature(dashboard).parameters.items()}
+    found = re.search(r"proxy_pass\s+http://(.+):(\d+);", place)
+    assert found.groups() == (options["host"], str(options["port"]))
+    assert re.search(r'auth_basic\s+"tsdiag";', place)
+    assert re.search(r"auth_basic_user_file\s+\S+;", place)
+    assert nginx.count("{") == nginx.count("}")
+    caddy = text.partition("tsdiag.example.org {")[2]
+    assert caddy.index("basic_auth") < caddy.index(
+        f"reverse_proxy {options['host']}:{options['port']}"
+    )
