@@ -46,11 +46,21 @@ VERDICT = Verdict(
     others=("model.pooling",),
     plateau="only from scratch",
 )
-RANDOM = RandomSearch(runs=12, steps=3600, set=SET, loss=0.7, beaten=True, better=True, why=LONG)
+RANDOM = RandomSearch(
+    runs=12,
+    steps=3600,
+    set=SET,
+    loss=0.7,
+    beaten=True,
+    better=True,
+    complete=False,
+    why=LONG,
+)
 REPAIR = Repair(
     set=SET,
     verdict=VERDICT,
     minimal=True,
+    missed_on=5,
     members=(
         Member(
             path="model.qk_norm",

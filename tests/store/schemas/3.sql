@@ -34,7 +34,7 @@ CREATE TABLE tsdiag_interventions (
 	written DATETIME NOT NULL, 
 	PRIMARY KEY (run)
 );
-INSERT INTO "tsdiag_interventions" VALUES('63e76cf1e13e488bb959c7396c805a3c','kept','a plan','a set','{"version":1,"run":"63e76cf1e13e488bb959c7396c805a3c","complete":true,"repair":null,"verdicts":{},"tried":[],"left_out":{},"random":null,"runs":0,"seconds":0.0,"summary":""}','2026-11-25 21:31:17.631159');
+INSERT INTO "tsdiag_interventions" VALUES('1b6c8a97bba244038f7e94dce572d6d7','kept','a plan','a set','{"version":1,"run":"1b6c8a97bba244038f7e94dce572d6d7","complete":true,"repair":null,"verdicts":{},"tried":[],"left_out":{},"random":null,"runs":0,"seconds":0.0,"summary":""}','2026-11-26 02:38:40.840265');
 CREATE TABLE tsdiag_leases (
 	"key" VARCHAR(255) NOT NULL, 
 	owner VARCHAR(255) NOT NULL, 
@@ -70,16 +70,16 @@ CREATE TABLE tsdiag_runs (
 	finished DATETIME, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "tsdiag_runs" VALUES('63e76cf1e13e488bb959c7396c805a3c','kept',0,'trial','',0,'{}','completed','',0,0,NULL,NULL,'{}',NULL,0.0,0.0,'{}',NULL,NULL,NULL,NULL,'2026-11-25 21:31:17.512701','2026-11-25 21:31:17.512701','2026-11-25 21:31:17.512701');
+INSERT INTO "tsdiag_runs" VALUES('1b6c8a97bba244038f7e94dce572d6d7','kept',0,'trial','',0,'{}','completed','',0,0,NULL,NULL,'{}',NULL,0.0,0.0,'{}',NULL,NULL,NULL,NULL,'2026-11-26 02:38:40.832905','2026-11-26 02:38:40.832905','2026-11-26 02:38:40.832905');
 CREATE TABLE tsdiag_schema (
 	version INTEGER NOT NULL, 
 	name VARCHAR(64) NOT NULL, 
 	applied DATETIME NOT NULL, 
 	PRIMARY KEY (version)
 );
-INSERT INTO "tsdiag_schema" VALUES(1,'first-tables','2026-11-25 21:31:17.428512');
-INSERT INTO "tsdiag_schema" VALUES(2,'findings','2026-11-25 21:31:17.436921');
-INSERT INTO "tsdiag_schema" VALUES(3,'interventions','2026-11-25 21:31:17.443190');
+INSERT INTO "tsdiag_schema" VALUES(1,'first-tables','2026-11-26 02:38:40.824254');
+INSERT INTO "tsdiag_schema" VALUES(2,'findings','2026-11-26 02:38:40.826516');
+INSERT INTO "tsdiag_schema" VALUES(3,'interventions','2026-11-26 02:38:40.827539');
 CREATE TABLE tsdiag_studies (
 	name VARCHAR(255) NOT NULL, 
 	created DATETIME NOT NULL, 
@@ -91,7 +91,7 @@ CREATE TABLE tsdiag_studies (
 	looks INTEGER NOT NULL, 
 	PRIMARY KEY (name)
 );
-INSERT INTO "tsdiag_studies" VALUES('kept','2026-11-25 21:31:17.474896','{"search":{"trials":3}}',NULL,NULL,NULL,'{}',0);
+INSERT INTO "tsdiag_studies" VALUES('kept','2026-11-26 02:38:40.829210','{"search":{"trials":3}}',NULL,NULL,NULL,'{}',0);
 CREATE INDEX tsdiag_runs_of_study ON tsdiag_runs (study, role, trial);
 CREATE INDEX tsdiag_findings_of_study ON tsdiag_findings (study, kind, state, validation_loss);
 CREATE INDEX tsdiag_interventions_of_study ON tsdiag_interventions (study);
