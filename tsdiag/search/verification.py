@@ -24,7 +24,7 @@ from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.mirror import renew_notes
 from tsdiag.search.registration import refuse_other_data
-from tsdiag.search.spec import StudySpec
+from tsdiag.search.spec import stored_spec
 from tsdiag.search.storage import open_storage
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
@@ -162,7 +162,7 @@ def _watch(
 
 def _show_in_dashboard(store: Store, row: RunRow, diagnosis: Diagnosis) -> None:
     """Renew the trial's note; that it cannot be is no reason to lose what was found."""
-    spec = StudySpec.model_validate(load_study(store, row.study).spec)
+    spec = stored_spec(row.study, load_study(store, row.study).spec)
     try:
         renew_notes(open_storage(store), spec, [(row, diagnosis)])
     except Exception as error:
