@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 # Before anything loads torch: two test processes share two cores.
@@ -33,6 +34,19 @@ settings.load_profile("tsdiag")
 def _no_personal_settings(monkeypatch):
     for name in ("TSDIAG_STORAGE", "TSDIAG_ARTIFACTS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def until():
+    """Wait until something holds."""
+
+    def wait(holds, seconds=60, message="waited in vain"):
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, message
+            time.sleep(0.05)
+
+    return wait
 
 
 # After the hook, which checks only what is imported later.

@@ -6,18 +6,14 @@ import os
 import re
 import subprocess
 import sys
-import time
-import uuid
 from pathlib import Path
 
 import pytest
 import yaml
-from sqlalchemy import create_engine, text
 
-from tsdiag.store.urls import parse
+from tests.servers import new_database
 
 ROOT = Path(__file__).parents[2]
-SERVER = "TSDIAG_TEST_POSTGRES_URL"
 # ${NAME}, ${NAME:-default} or ${NAME:?what to do}.
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
@@ -99,17 +95,8 @@ def compose():
 @pytest.fixture
 def server():
     """Return the URL of a new PostgreSQL database, dropped after the test."""
-    if not os.environ.get(SERVER):
-        pytest.skip(f"{SERVER} is not set")
-    url = parse(os.environ[SERVER])
-    admin = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"tsdiag_{uuid.uuid4().hex[:12]}"
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield url.set(database=name)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with new_database("postgresql") as url:
+        yield url
 
 
 @pytest.fixture
@@ -183,16 +170,3 @@ def path_with_tsdiag(tmp_path):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tsdiag "$@"\n')
     command.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
-
-
-@pytest.fixture
-def until():
-    """Wait until something holds."""
-
-    def wait(holds, seconds=60, message="waited in vain"):
-        end = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end, message
-            time.sleep(0.1)
-
-    return wait

@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 
 from tsdiag.diagnostics.findings import Diagnosis, Evidence, Finding, Remedy, RunScores, Unmeasured
 from tsdiag.diagnostics.verdicts import Member, Repair, Verdict
+from tsdiag.escaping import escaped, plain
 from tsdiag.report.diagnosis import diagnosis_markdown, diagnosis_text
-from tsdiag.report.wording import escaped, plain
 
 NAMES = {
     "tags": "<img src=x onerror=alert(1)>|`x`",

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from tsdiag.data.summary import DataSummary
+from tsdiag.escaping import code
 from tsdiag.report.data_summary import data_summary_text
 from tsdiag.report.wording import (
-    code,
     decimals_for,
     duration,
     listing,

@@ -198,16 +198,3 @@ def command(tmp_path):
     yield start
     for one in started:
         one.close()
-
-
-@pytest.fixture
-def until():
-    """Wait until something holds."""
-
-    def wait(holds, seconds=60, message="waited in vain"):
-        end = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end, message
-            time.sleep(0.05)
-
-    return wait

@@ -5,11 +5,10 @@ import dataclasses
 import pytest
 from sqlalchemy import create_engine
 
-from tsdiag.errors import TsdiagError
+from tsdiag.errors import TsdiagError, redact
 from tsdiag.search import crew
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
-from tsdiag.store.urls import redact
 
 URL = "postgresql+psycopg://me:s3cret@db.example/studies"
 

@@ -13,6 +13,7 @@ import pytest
 
 from tsdiag.config import RunConfig
 from tsdiag.explanation import explain, explained
+from tsdiag.search.verification import TIMED, UNCHOSEN, verify
 from tsdiag.store.chosen import chosen_run
 from tsdiag.store.interventions import stored_plan, stored_verification
 from tsdiag.store.runs import find_runs
@@ -75,8 +76,6 @@ def study(tmp_path_factory):
 
 
 def verified(store, seconds):
-    from tsdiag.search.verification import verify
-
     row = chosen_run(store, "reduced", 0)
     stages = []
     found, _ = verify(
@@ -132,9 +131,9 @@ def test_controls_are_common_and_no_run_is_done_twice(study, verification):
 def test_progress_tells_what_is_carried_out_and_how_much_is_left(verification):
     _, stages = verification
     waves = [stage.wave for stage in stages]
-    assert waves[0] == "screening"
-    assert stages[0].summary == "no set is chosen yet"
-    assert "confirmation" in waves
+    assert waves[0] == TIMED
+    assert waves.index(TIMED) < waves.index("screening") < waves.index("confirmation")
+    assert stages[0].summary == UNCHOSEN
     assert [stage.runs for stage in stages] == sorted(stage.runs for stage in stages)
 
 

@@ -7,19 +7,17 @@ import functools
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
+from tests.servers import SERVERS, new_database
 from tsdiag.store.database import Store, open_store
 from tsdiag.store.schema import METADATA
-from tsdiag.store.urls import parse
 
-SERVERS = {"postgresql": "TSDIAG_TEST_POSTGRES_URL", "mysql": "TSDIAG_TEST_MYSQL_URL"}
 PROCESS = Path(__file__).with_name("process.py")
 
 
@@ -33,25 +31,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
 def server_url() -> Iterator[Callable[[str], str]]:
     """Of a kind of server, the URL of a new database on it, dropped after the tests."""
     with contextlib.ExitStack() as made:
-        yield functools.cache(lambda kind: made.enter_context(_new_database(kind)))
-
-
-@contextlib.contextmanager
-def _new_database(kind: str) -> Iterator[str]:
-    variable = SERVERS[kind]
-    if not os.environ.get(variable):
-        pytest.skip(f"{variable} is not set")
-    url = parse(os.environ[variable])
-    admin = create_engine(url, isolation_level="AUTOCOMMIT")
-    name = f"tsdiag_{uuid.uuid4().hex[:12]}"
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield url.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name}"))
-        admin.dispose()
+        yield functools.cache(
+            lambda kind: made.enter_context(new_database(kind)).render_as_string(False)
+        )
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])

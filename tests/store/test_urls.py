@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tsdiag.errors import StoreError
+from tsdiag.errors import StoreError, redact
 from tsdiag.store.database import open_store
-from tsdiag.store.urls import normalise, parse, redact
+from tsdiag.store.urls import normalise, parse
 
 SECRET = "s3cret"
 
@@ -13,7 +13,7 @@ SECRET = "s3cret"
     ("url", "shown"),
     [
         ("sqlite:///a.db", "sqlite:///a.db"),
-        ("sqlite:////home/a:b@c/x.db", "sqlite:////home/a:b@c/x.db"),
+        ("sqlite:////srv/a:b@c/x.db", "sqlite:////srv/a:b@c/x.db"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
         ("postgresql://me:s3cret@host:5/db", "postgresql://me:***@host:5/db"),
         ("postgresql://me:s3@cret@host/db", "postgresql://me:***@host/db"),

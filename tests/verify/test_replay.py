@@ -24,6 +24,7 @@ from tsdiag.config import (
 )
 from tsdiag.data.dataset import load_dataset
 from tsdiag.data.generator import generate
+from tsdiag.diagnostics.findings import Diagnosis, RunScores
 from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
 from tsdiag.diagnostics.verdicts import Repair, Verdict, Verification
 from tsdiag.errors import UsageError
@@ -31,6 +32,7 @@ from tsdiag.models import complete
 from tsdiag.runs.execute import Execution, Request
 from tsdiag.search.storage import artifact_store
 from tsdiag.store.database import open_store
+from tsdiag.store.findings import save_diagnosis
 from tsdiag.store.interventions import save_plan, save_verification
 from tsdiag.store.runs import RunRow, create_run, find_runs
 from tsdiag.store.studies import save_study, set_attribute, set_study
@@ -239,6 +241,18 @@ def test_a_run_that_diverges_is_worth_the_naive_floor(facts):
     broken = {"optimizer.name": "sgd", "optimizer.lr": 1e30, "optimizer.clip_norm": 0.0}
     known = Facts.model_validate({**facts, "set": broken, "naive": 123.0})
     assert Bench(known, CPU).losses(1001)[1] == 123.0
+
+
+def test_a_run_that_learns_is_not_sent_to_a_verification_that_refuses_it(verified):
+    store, row = verified
+    other = create_run(store, RunRow(NAME, "trial", row.config, trial=3, state="completed"))
+    scores = RunScores(validation_loss=0.2, floors={"last_value": 1.0})
+    learning = Diagnosis(
+        study=NAME, trial=3, state="learning", state_reason="it does", scores=scores
+    )
+    save_diagnosis(store, other, "transformer", learning)
+    with pytest.raises(UsageError, match=r"trial 3 .*it learns, so there is nothing to repair"):
+        script_of(store, other)
 
 
 def test_without_a_repair_there_is_no_script(verified):

@@ -111,7 +111,8 @@ def test_where_no_set_is_cheap_the_better_half_goes_on():
     assert {arm.steps for wave, arm in order if wave == "more steps"} == {100}
     screened = {arm.edits for wave, arm in order if arm.steps == 20 and wave != "random search"}
     assert 0 < sum(wave == "more steps" for wave, _ in order) <= len(screened) / 2
-    assert found.repair is None or found.repair.set == BOTH
+    assert found.repair is not None
+    assert found.repair.set == BOTH
 
 
 def test_where_nothing_learns_at_more_steps_either_the_best_is_not_taken_apart():

@@ -94,7 +94,7 @@ def explain(
 
 def _options(storage: str, study: str | None) -> str:
     """Return what the next line needs to mean the same trial."""
-    from tsdiag.store.urls import redact
+    from tsdiag.errors import redact
 
     named = "" if study is None else f" --study {shlex.quote(study)}"
     known = (DEFAULT_STORAGE, os.environ.get("TSDIAG_STORAGE"))

@@ -125,7 +125,7 @@ def _reference(data: str, query: str | None, out: Path) -> dict[str, str]:
 
 
 def _name_after(data: str) -> str:
-    from tsdiag.store.urls import redact
+    from tsdiag.errors import redact
 
     stem = Path(redact(data).split("?")[0]).stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "study"
@@ -142,7 +142,7 @@ def _refuse_loss(out: Path, force: bool) -> None:
 
 
 def _holds_password(data: str) -> bool:
-    from tsdiag.store.urls import redact
+    from tsdiag.errors import redact
 
     return redact(data) != data
 

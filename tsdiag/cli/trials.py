@@ -15,8 +15,8 @@ def trials(
 ) -> None:
     """Show the leaderboard: trials against the baseline and the floors, and why they stalled."""
     from tsdiag.errors import UsageError
+    from tsdiag.escaping import plain
     from tsdiag.report.leaderboard import leaderboard, leaderboard_csv, leaderboard_text
-    from tsdiag.report.wording import plain
     from tsdiag.store.chosen import chosen_study
     from tsdiag.store.database import open_store
     from tsdiag.store.findings import told_of

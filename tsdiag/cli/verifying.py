@@ -61,13 +61,14 @@ def _budget(asked: str) -> float:
 
 def stage_lines(stage: Stage) -> Lines:
     """Return how a verification is getting on."""
-    from tsdiag.report.wording import duration, plural
+    from tsdiag.report.wording import duration
 
     now = time.time()
     gone, left = now - stage.started, max(0.0, stage.deadline - now)
     confirmed = f", {stage.steps} steps each in the confirmation" if stage.steps else ""
     runs = f"{stage.runs} so far{confirmed}"
-    doing = f"{stage.wave}: {plural(stage.left, 'run')} to go" if stage.wave else "done"
+    left_over = f": {stage.left} to go" if stage.left else ""
+    doing = f"{stage.wave}{left_over}" if stage.wave else "done"
     return [
         ("now", doing),
         ("runs", runs),

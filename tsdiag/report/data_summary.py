@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tsdiag.data.summary import DataSummary
-from tsdiag.report.wording import paragraph, percent, plain, plural, table
+from tsdiag.escaping import plain
+from tsdiag.report.wording import paragraph, percent, plural, table
 
 NAMES_SHOWN = 6
 

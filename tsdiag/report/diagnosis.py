@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tsdiag.escaping import code, escaped, plain
 from tsdiag.report.repair import edits, is_confirmed, judged, told
 from tsdiag.report.verified import append_told, append_verdict, told_markdown, verdict_markdown
-from tsdiag.report.wording import code, escaped, listing, number, paragraph, plain, plural, sentence
+from tsdiag.report.wording import listing, number, paragraph, plural, sentence
 
 if TYPE_CHECKING:
     from rich.text import Text

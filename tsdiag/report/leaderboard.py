@@ -12,8 +12,9 @@ from pydantic import ConfigDict, Field
 
 from tsdiag.compare.metrics import skill
 from tsdiag.config import ENGINE, Frozen
+from tsdiag.escaping import plain
 from tsdiag.report.pruning import Pruning, measure_pruning, pruning_text
-from tsdiag.report.wording import clock, number, paragraph, plain, size, table
+from tsdiag.report.wording import clock, number, paragraph, size, table
 
 if TYPE_CHECKING:
     from tsdiag.store.findings import Told

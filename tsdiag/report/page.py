@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from tsdiag.diagnostics.findings import Diagnosis, RunScores
+from tsdiag.escaping import plain
 from tsdiag.plots.svg import svg
 from tsdiag.report.repair import MEMBERS, judged, told
-from tsdiag.report.wording import number, plain
+from tsdiag.report.wording import number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

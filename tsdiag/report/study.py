@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tsdiag.escaping import plain
 from tsdiag.report.leaderboard import Leaderboard
-from tsdiag.report.wording import duration, listing, number, paragraph, plain, plural
+from tsdiag.report.wording import duration, listing, number, paragraph, plural
 
 if TYPE_CHECKING:
     from tsdiag.store.runs import RunRow  # loads SQLAlchemy

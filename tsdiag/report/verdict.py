@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tsdiag.compare.comparison import Comparison, Contender, Difference, Interval
 from tsdiag.compare.metrics import Scores, skill
+from tsdiag.escaping import plain
 from tsdiag.report.wording import (
     clock,
     decimals_for,
@@ -11,7 +12,6 @@ from tsdiag.report.wording import (
     number,
     paragraph,
     percent,
-    plain,
     plural,
     size,
     table,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tsdiag.escaping import code, escaped, plain
 from tsdiag.report.repair import MEMBERS, Judged, Told
-from tsdiag.report.wording import code, escaped, paragraph, plain, sentence, table
+from tsdiag.report.wording import paragraph, sentence, table
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len, set_cell_size  # a Chinese character is two columns wide
 
 # Reports have them from here, with the other ways of wording.
-from tsdiag.escaping import code as code
-from tsdiag.escaping import escaped as escaped
-from tsdiag.escaping import plain as plain
+from tsdiag.escaping import plain
 
 WIDTH = 80
 # An interval stands on one line; textwrap breaks no line at a space of this kind.

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset
 from tsdiag.data.scaling import Scaler
-from tsdiag.errors import ConfigError, StoreError
+from tsdiag.errors import ConfigError, StoreError, redact
 from tsdiag.models import Shapes, build, complete
-from tsdiag.store.urls import redact
 from tsdiag.training.checkpoint import UNREADABLE, brief, pack, unpack
 
 

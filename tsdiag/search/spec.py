@@ -19,7 +19,8 @@ from tsdiag.config import (
     TrainingConfig,
     explain_validation,
 )
-from tsdiag.errors import ConfigError, StoreError, suggestion
+from tsdiag.errors import ConfigError, suggestion
+from tsdiag.store.failures import intact
 
 Scalar = bool | int | float | str | None
 SEARCHABLE = ("model.", "optimizer.", "training.")
@@ -222,13 +223,8 @@ def stored_spec(name: str, tree: Mapping[str, Any]) -> StudySpec:
     Raises:
         StoreError: it is damaged, or another version wrote it.
     """
-    try:
+    with intact(f"the study {name}"):
         return StudySpec.model_validate(tree)
-    except ValidationError as error:
-        raise StoreError(
-            f"{explain_validation(f'read the stored study {name}', error)}; restore the database "
-            'from a copy or, if a newer tsdiag wrote that: pip install -U "tsdiag"'
-        ) from None
 
 
 def _absolute(path: str, file: Path) -> str:

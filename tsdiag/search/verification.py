@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -62,6 +62,9 @@ _LEASE = 60.0
 LONGER = 1.5
 # Of the budget, what timing a step of each set may take.
 TIMING = 0.03
+# What a stage says where no wave is under way, and of a set where there is none.
+TIMED, STOPPING = "timing a step of each set", "stopping; what has ended is kept"
+UNCHOSEN = "no set is chosen yet"
 # Before the deadline, to break off, to end the workers and to conclude [s].
 CLOSING = 4.0
 
@@ -105,7 +108,13 @@ def verify(
     refuse_other_data(dataset, load_study(store, row.study))
     last = deadline - CLOSING
     with _alone(store, row) as keep:
-        planner = _Planner(store, row, diagnosis, dataset, chosen, last, count, keep)
+        started = time.time()
+
+        def timing(left: int) -> None:
+            keep()
+            show(Stage(None, TIMED, left, 0, UNCHOSEN, started, deadline, count))
+
+        planner = _Planner(store, row, diagnosis, dataset, chosen, last, count, timing)
         plan, is_new = planner.plan()
         known = _stored(store, row)
         if known is not None and known.complete and not is_new:
@@ -115,7 +124,8 @@ def verify(
             unsettle(store, row.id)
         places = [Place(i, count, last, chosen.type, verify=row.id) for i in range(count)]
         try:
-            interrupted = _watch(desk, Crew(store, row.study, places), keep, show)
+            crew = Crew(store, row.study, places)
+            interrupted = _watch(desk, crew, keep, lambda s: show(replace(s, started=started)))
         finally:
             # What has ended counts, whatever became of the workers.
             found = _conclude(desk, known)
@@ -152,9 +162,11 @@ def _watch(
         stopping = False
         while crew.is_working():
             keep()
-            show(_stage(desk, len(crew.places)))
+            stage = _stage(desk, len(crew.places))
+            show(replace(stage, wave=STOPPING, left=0) if stopping else stage)
             if interruption and not stopping:
                 stopping = True
+                show(replace(stage, wave=STOPPING, left=0))
                 crew.stop()
             time.sleep(_POLL)
         return bool(interruption)
@@ -162,8 +174,8 @@ def _watch(
 
 def _show_in_dashboard(store: Store, row: RunRow, diagnosis: Diagnosis) -> None:
     """Renew the trial's note; that it cannot be is no reason to lose what was found."""
-    spec = stored_spec(row.study, load_study(store, row.study).spec)
     try:
+        spec = stored_spec(row.study, load_study(store, row.study).spec)
         renew_notes(open_storage(store), spec, [(row, diagnosis)])
     except Exception as error:
         sys.stderr.write(f"the note was not renewed: {type(error).__name__}: {error}\n")
@@ -180,7 +192,7 @@ class _Planner:
     device: torch.device
     deadline: float  # time.time()
     workers: int
-    keep: Callable[[], object]
+    timing: Callable[[int], object]  # told how many sets are left to be timed
 
     def plan(self) -> tuple[Plan, bool]:
         """Return the run's plan, and whether it is new: for other findings, or for much more time.
@@ -224,13 +236,14 @@ class _Planner:
         """Time a step of each set, as far as a small part of the budget goes."""
         until = time.time() + TIMING * (self.deadline - time.time())
         paces = {"{}": own_pace(self.row)}  # in case that a step cannot be timed
-        for changes in to_time(self.diagnosis, self.row, shapes):
+        sets = to_time(self.diagnosis, self.row, shapes)
+        for place, changes in enumerate(sets):
+            self.timing(len(sets) - place)
             config = self._base.edits(changes)
             refused = refuse_oversized(config, shapes, self.device, self.workers)
             if refused is None:
                 took = step_time(self._base, changes, self.dataset, self.device)
                 paces |= {} if took is None else {canonical(changes): took}
-            self.keep()
             if time.time() > until:
                 break
         return paces
@@ -249,7 +262,7 @@ def _stage(desk: Desk, workers: int) -> Stage:
     runs, _ = desk.used()
     # What a conclusion says of a budget that has ended would be untrue of one that has not.
     known = course.chosen() is not None
-    told = conclude(course, False, runs, 0.0).summary if known else "no set is chosen yet"
+    told = conclude(course, False, runs, 0.0).summary if known else UNCHOSEN
     steps = course.steps if known else None
     return Stage(steps, wave, left, runs, told, desk.started, desk.deadline, workers)
 

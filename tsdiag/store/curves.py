@@ -117,7 +117,7 @@ def _unpack(row: Row[Any], store: Store) -> Signal:
     # In a damaged SQLite file a cell may be of any type; bytes of a number would be zeros.
     packed = [found[name] for name in ("steps", "values")]
     steps, values = (bytes(p) if isinstance(p, bytes | memoryview) else b"" for p in packed)
-    sizes = {4 * found["length"] if isinstance(found["length"], int) else None}
+    sizes = {_PACKED.itemsize * found["length"] if isinstance(found["length"], int) else None}
     if {len(steps), len(values)} != sizes or zlib.crc32(steps + values) != found["checksum"]:
         raise StoreError(
             f'cannot read the curve "{found["name"]}" of run {found["run"]} in {store.url}: '

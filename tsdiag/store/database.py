@@ -11,10 +11,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from tsdiag.errors import StoreError
+from tsdiag.errors import StoreError, redact
 from tsdiag.store.failures import told
 from tsdiag.store.migrations import applied, is_current, migrate
-from tsdiag.store.urls import check_file, parse, redact
+from tsdiag.store.urls import check_file, parse
 
 BUSY = 30  # [s] that SQLite waits for another process's write
 _EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from tsdiag.config import flatten
 from tsdiag.errors import StoreError
 from tsdiag.store.database import Store
+from tsdiag.store.failures import intact
 from tsdiag.store.schema import RUNS
 
 # The last two belong to interventions: the trial as it was, on other seeds, and with a remedy.
@@ -72,13 +73,8 @@ class RunRow:
         Raises:
             StoreError: it is damaged.
         """
-        try:
+        with intact(f"the configuration of run {self.id}"):
             return flatten(json.loads(self.config))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"read the configuration of run {self.id}: it is damaged ({error}); restore the "
-                "database from a copy"
-            ) from error
 
 
 COLUMNS = tuple(column.name for column in fields(RunRow))

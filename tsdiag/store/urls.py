@@ -7,8 +7,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from tsdiag.errors import StoreError
-from tsdiag.errors import redact as redact
+from tsdiag.errors import StoreError, redact
 
 # One driver per database, installed by the extras `postgres` and `mysql`. MariaDB goes under the
 # name mysql, because Optuna opens the same URL and knows no other name for it.

@@ -7,6 +7,7 @@ import shlex
 from tsdiag.diagnostics.verdicts import Repair
 from tsdiag.errors import UsageError
 from tsdiag.store.database import Store
+from tsdiag.store.findings import stored_diagnosis
 from tsdiag.store.interventions import stored_verification
 from tsdiag.store.runs import RunRow
 
@@ -21,6 +22,12 @@ def proven_repair(store: Store, row: RunRow) -> Repair:
     name = "the baseline" if asked == "baseline" else f"trial {asked}"
     line = f"tsdiag explain {asked} --study {shlex.quote(row.study)}"
     verification = stored_verification(store, row.id)
+    diagnosis = stored_diagnosis(store, row.id)
+    if verification is None and diagnosis is not None and diagnosis.state == "learning":
+        raise UsageError(
+            f'repair of {name} in study "{row.study}": it learns, so there is nothing to repair; '
+            f"those that did not are in: tsdiag trials {shlex.quote(row.study)}"
+        )
     if verification is None:
         raise UsageError(
             f'repair of {name} in study "{row.study}": it is not verified yet; carry its remedies '

@@ -8,12 +8,12 @@ from typing import Any
 
 from tsdiag import __version__
 from tsdiag.config import RunConfig
+from tsdiag.errors import redact
 from tsdiag.models import Shapes
 from tsdiag.store.database import Store
 from tsdiag.store.interventions import stored_plan
 from tsdiag.store.runs import RunRow, find_runs
 from tsdiag.store.studies import StudyRow, load_study
-from tsdiag.store.urls import redact
 from tsdiag.verify.desk import Desk
 from tsdiag.verify.plan import Plan, read_plan
 from tsdiag.verify.proven import proven_repair
