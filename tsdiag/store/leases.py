@@ -20,6 +20,7 @@ from tsdiag.errors import StoreError
 from tsdiag.store.database import Store
 from tsdiag.store.failures import is_deadlock
 from tsdiag.store.owners import is_gone
+from tsdiag.store.patience import patient
 from tsdiag.store.schema import LEASES
 
 _ATTEMPTS = 5
@@ -41,6 +42,7 @@ class Lease:
         return self.owner.split(":")[0]
 
 
+@patient
 def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
     """Take the lease if it is free, run out, already this owner's, or of a process that is gone.
 
@@ -59,6 +61,7 @@ def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
     return False
 
 
+@patient
 def renew(store: Store, key: str, owner: str, seconds: float) -> bool:
     """Put off the end of a lease; False where somebody else holds it now, so stop that work."""
     with store.write() as connection:
@@ -67,6 +70,7 @@ def renew(store: Store, key: str, owner: str, seconds: float) -> bool:
         return connection.execute(update(LEASES).where(mine).values(expires=expires)).rowcount == 1
 
 
+@patient
 def release(store: Store, key: str, owner: str) -> bool:
     """Give a lease back; False where it was no longer this owner's."""
     with store.write() as connection:
@@ -104,6 +108,7 @@ def holder(store: Store, key: str) -> Lease | None:
     return found[0] if found else None
 
 
+@patient
 def leases(store: Store, prefix: str = "") -> list[Lease]:
     """Return the leases whose keys begin so, dead ones included, in order of their keys."""
     query = select(LEASES).where(LEASES.c.key.startswith(prefix, autoescape=True))
