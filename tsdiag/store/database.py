@@ -17,10 +17,10 @@ from tsdiag.store.migrations import applied, is_current, migrate
 from tsdiag.store.patience import Patience
 from tsdiag.store.urls import check_file, parse
 
-BUSY = 30  # [s] that SQLite waits for another process's write
-# A server that vanishes without a word is noticed within half a minute or so [s, ms]; the longest
-# of our statements takes seconds.
+# SQLite waits so long for another process's write [s]. A server that vanishes without a word is
+# noticed within half a minute or so [s, ms]; the longest of our statements takes seconds.
 _TIMEOUTS: dict[str, dict[str, int]] = {
+    "sqlite": {"timeout": 30},
     "postgresql": {
         "connect_timeout": 10,
         "keepalives_idle": 15,
@@ -119,13 +119,14 @@ def _applied(engine: Engine, shown: str) -> list[str]:
         raise StoreError(f"cannot open {shown}: {error}; check what follows the ?") from error
 
 
+def timeouts(url: URL) -> dict[str, int]:
+    """Return what a driver is told about waiting, as far as the URL does not say it."""
+    known = _TIMEOUTS.get(url.get_backend_name(), {})
+    return {option: value for option, value in known.items() if option not in url.query}
+
+
 def _engine(url: URL, shown: str) -> Engine:
-    arguments: dict[str, Any] = {"poolclass": NullPool}
-    if url.get_backend_name() == "sqlite":
-        arguments["connect_args"] = {"timeout": BUSY}
-    else:
-        patient_enough = _TIMEOUTS[url.get_backend_name()]
-        arguments["connect_args"] = {k: v for k, v in patient_enough.items() if k not in url.query}
+    arguments: dict[str, Any] = {"poolclass": NullPool, "connect_args": timeouts(url)}
     if url.get_backend_name() == "mysql":
         # MySQL's default locks the gaps between rows too, and two inserts end in a deadlock.
         arguments["isolation_level"] = "READ COMMITTED"

@@ -111,6 +111,22 @@ def create_run(store: Store, row: RunRow) -> RunRow:
 
 
 @patient
+def end_run(store: Store, id: str, **columns: Any) -> bool:
+    """Write how a run ended, once; False where somebody else has ended it meanwhile."""
+    _check(columns)
+    now = datetime.now(UTC)
+    ending = {"updated": now, "finished": now, **columns}
+    with store.write() as connection:
+        running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+        if connection.execute(update(RUNS).where(running).values(**ending)).rowcount == 1:
+            return True
+        # It had come through before, and the answer was lost.
+        mine = (RUNS.c.id == id) & (RUNS.c.state == ending["state"])
+        mine &= RUNS.c.finished == ending["finished"]
+        return connection.scalar(select(RUNS.c.id).where(mine)) is not None
+
+
+@patient
 def update_run(store: Store, id: str, **columns: Any) -> None:
     """Set columns of a run; ``updated`` and, unless given, ``finished`` follow from the state.
 
