@@ -49,7 +49,7 @@ def write_bytes(store: ArtifactStore, name: str, data: bytes) -> str:
     except OSError as error:
         raise StoreError(
             f"write artifact {name} ({len(data):,} bytes): {error}; make room or correct the "
-            "rights of the artifact folder, then run the same command again"
+            "rights of the artifact folder or bucket, then run the same command again"
         ) from error
     return name
 
@@ -65,9 +65,12 @@ def read_bytes(store: ArtifactStore, name: str) -> bytes:
         with store.open_reader(name) as reader:
             return reader.read()
     except Exception as error:
+        missing = not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
+        found = f"not found ({type(error).__name__})" if missing else str(error)
         raise StoreError(
-            f"read artifact {name}: not found ({type(error).__name__}); it lies in the folder "
-            "beside the database: copy both together, or run the trial again"
+            f"read artifact {name}: {found}; it lies where TSDIAG_ARTIFACTS said when the trial "
+            "ran, by default in the folder beside the database: copy both together, or run the "
+            "trial again"
         ) from error
 
 
