@@ -53,7 +53,7 @@ def write_bytes(store: ArtifactStore, name: str, data: bytes) -> str:
     except OSError as error:
         raise _kind(error)(
             f"write artifact {name} ({len(data):,} bytes): {error}; make room or correct the "
-            "rights of the artifact folder, then run the same command again"
+            "rights of the artifact folder or bucket, then run the same command again"
         ) from error
     return name
 
@@ -74,9 +74,12 @@ def read_bytes(store: ArtifactStore, name: str) -> bytes:
             raise Unreachable(
                 f"read artifact {name}: {error}; see that the artifact folder can be reached"
             ) from error
+        missing = not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
+        found = f"not found ({type(error).__name__})" if missing else str(error)
         raise StoreError(
-            f"read artifact {name}: not found ({type(error).__name__}); it lies in the folder "
-            "beside the database: copy both together, or run the trial again"
+            f"read artifact {name}: {found}; it lies where TSDIAG_ARTIFACTS said when the trial "
+            "ran, by default in the folder beside the database: copy both together, or run the "
+            "trial again"
         ) from error
 
 

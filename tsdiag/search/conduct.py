@@ -18,6 +18,7 @@ from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.errors import TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.clock import join, others_at_work
 from tsdiag.search.crew import Crew
 from tsdiag.search.explaining import refresh
@@ -25,7 +26,7 @@ from tsdiag.search.interruption import Interruption
 from tsdiag.search.mirror import renew_notes
 from tsdiag.search.registration import register
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
 from tsdiag.store.findings import Told, told_of

@@ -13,10 +13,10 @@ from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Execution
 from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.registration import refuse_other_data
-from tsdiag.search.storage import artifact_store
 from tsdiag.search.watch import LeaseWatch
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store

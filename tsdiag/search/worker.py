@@ -27,6 +27,7 @@ from tsdiag.runs.floors import store_floors
 from tsdiag.runs.levels import block_losses
 from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.budget import is_over, search_deadline
 from tsdiag.search.clock import others_at_work
 from tsdiag.search.explaining import explain_run
@@ -46,7 +47,7 @@ from tsdiag.search.space import (
     resolve_baseline,
 )
 from tsdiag.search.spec import stored_spec
-from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.search.watch import LeaseWatch, Watch
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
 from tsdiag.store.database import Store

@@ -110,20 +110,23 @@ def create_run(store: Store, row: RunRow) -> RunRow:
     return row
 
 
-@patient
 def end_run(store: Store, id: str, **columns: Any) -> bool:
     """Write how a run ended, once; False where somebody else has ended it meanwhile."""
     _check(columns)
     now = datetime.now(UTC)
-    ending = {"updated": now, "finished": now, **columns}
+    # The same at every attempt: one whose answer was lost is known by it.
+    return _end(store, id, {"updated": now, "finished": now, **columns})
+
+
+@patient
+def _end(store: Store, id: str, ending: dict[str, Any]) -> bool:
     with store.write() as connection:
         running = (RUNS.c.id == id) & (RUNS.c.state == "running")
         if connection.execute(update(RUNS).where(running).values(**ending)).rowcount == 1:
             return True
-        # It had come through before, and the answer was lost.
-        mine = (RUNS.c.id == id) & (RUNS.c.state == ending["state"])
-        mine &= RUNS.c.finished == ending["finished"]
-        return connection.scalar(select(RUNS.c.id).where(mine)) is not None
+        ours = (RUNS.c.id == id) & (RUNS.c.state == ending["state"])
+        ours &= RUNS.c.finished == ending["finished"]
+        return connection.scalar(select(RUNS.c.id).where(ours)) is not None
 
 
 @patient
