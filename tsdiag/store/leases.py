@@ -99,7 +99,7 @@ def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[No
                 f"{found.owner if found else 'others'} had it for {3 * seconds:g} s; end that one"
             )
         # Rarely enough that hundreds who wait leave the server to the one that works.
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(1.5 * pause, _LONGEST_PAUSE)
     try:
         yield
