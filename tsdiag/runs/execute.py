@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -250,7 +249,6 @@ class Execution:
             last_validation_loss=_finite(progress.last_validation_loss),
             weights=weights,
             checkpoint=self._checkpoint if interrupted else None,
-            finished=datetime.now(UTC),
         )
         # After the row has let go of it, or a crash in between would leave a name without a file.
         if not interrupted:
@@ -268,7 +266,7 @@ class Execution:
         )
 
     def _create_row(self) -> None:
-        request, now = self.request, datetime.now(UTC)
+        request = self.request
         row = RunRow(
             id=self.id,
             study=request.study,
@@ -282,8 +280,6 @@ class Execution:
             | ({"engine": request.engine} if request.engine else {}),
             parent=request.parent,
             origin=request.origin,
-            started=now,
-            updated=now,
         )
         create_run(self.store, row)
 

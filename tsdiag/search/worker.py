@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -44,10 +43,11 @@ from tsdiag.search.spec import stored_spec
 from tsdiag.search.storage import artifact_store, open_storage
 from tsdiag.search.watch import LeaseWatch, Watch
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
+from tsdiag.store.clock import read_clock
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, create_run, find_runs, get_run, update_run
+from tsdiag.store.runs import RunRow, create_run, get_run, update_run
 from tsdiag.store.studies import load_study, set_attribute
 from tsdiag.training.evaluation import predict
 from tsdiag.training.schedule import warmup_steps
@@ -159,7 +159,7 @@ class Worker:
             self.spec.search.seed,
             pause=lambda: renew(self._store, key, owner(), _FLOORS_LEASE),
         )
-        set_attribute(self._store, name, AUDITED, datetime.now(UTC).isoformat())
+        set_attribute(self._store, name, AUDITED, read_clock(self._store).isoformat())
         set_attribute(self._store, name, AUDIT, found.model_dump(mode="json"))
         release(self._store, key, owner())
 
@@ -168,9 +168,9 @@ class Worker:
         return self._started + (self._place.deadline - self._started) / 2
 
     def _search_deadline(self) -> float:
-        rows = find_runs(self._store, self.spec.name)
-        seeds = self.spec.search.final_seeds
-        return search_deadline(rows, self._started, self._place.deadline, seeds, self._place.of)
+        seeds, name = self.spec.search.final_seeds, self.spec.name
+        ends = (self._started, self._place.deadline)
+        return search_deadline(self._store, name, *ends, seeds, self._place.of)
 
     def _run_trial(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> None:
         """Carry a trial out and tell how it ended, whatever happens in it."""
