@@ -23,7 +23,7 @@ from tsdiag.search.space import ENQUEUED, ORIGIN
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, update_run
+from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, latest, update_run
 
 # A lease outlives the longest silence of a healthy worker: one training step, one batch of an
 # evaluation or one probe of the last weights, of a model so large that hardly anybody waits for
@@ -243,8 +243,7 @@ class TrialQueue:
 
     def run(self, number: int) -> RunRow | None:
         """Return the newest run of a trial, or None where it has none yet."""
-        runs = find_runs(self._store, self.name, role=self.role, trial=number)
-        return runs[-1] if runs else None
+        return latest(find_runs(self._store, self.name, role=self.role, trial=number))
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
