@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,11 +54,12 @@ class Form:
     steps: int
     events: dict[str, int]
     controls: int  # lineages that nothing happened to, run again all the same
+    machine: Machine
 
 
-LONG_FORM = Form(workers=8, trials=300, steps=250, events=LONG, controls=20)
-SHORT_FORM = Form(workers=3, trials=20, steps=250, events=SHORT, controls=4)
-MACHINE = Machine(lease=5.0, checkpoint_every=0.3)
+# Eight workers share the cores of one machine, so each is slower, and silent for longer.
+LONG_FORM = Form(8, 300, 150, LONG, controls=20, machine=Machine(10.0, checkpoint_every=1.0))
+SHORT_FORM = Form(3, 20, 150, SHORT, controls=4, machine=Machine(5.0, checkpoint_every=0.3))
 # Long enough that no study is cut short by it, and no longer than a clock may be wrong.
 TIMEOUT = "55m"
 
@@ -86,7 +88,7 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
     ask("prepare", "study.toml")
     wanted = form.trials + BESIDE
     view = View(server, wanted)
-    machine = replace(MACHINE, full="" if disk.is_real else str(disk.filler))
+    machine = replace(form.machine, full="" if disk.is_real else str(disk.filler))
     worker = ["worker", NAME, "--device", "cpu"]
     crew = Crew(worker, environment, folder, machine, rng, say)
     events = plan(rng, form.events, machine.lease, (form.trials + 1) / wanted)
@@ -180,6 +182,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="kinds of events: kill preempt stop outage full")
     parser.add_argument("--logs", type=Path, help="a new folder to keep what the workers said in")
     options = parser.parse_args()
+    # Or nobody would take down what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     form = SHORT_FORM if options.short else LONG_FORM
     if options.only is not None:
         form = replace(form, events={name: form.events[name] for name in options.only})

@@ -9,6 +9,9 @@ FINAL_SEEDS = 2
 # The baseline, and final runs of it and of two finalists (see tsdiag/compare/finals.py).
 BESIDE = 1 + 3 * FINAL_SEEDS
 
+# Optuna reads every trial that waits whenever it looks at the others.
+_MOST_ASKED = 40
+
 _TEXT = """
 [study]
 name = "{name}"
@@ -47,7 +50,7 @@ _ASKED = """
 
 
 def study_text(seed: int, trials: int, steps: int, timeout: str) -> str:
-    """Return a study.toml: half of the trials are asked for one by one, the sampler draws the rest.
+    """Return a study.toml: some trials are asked for one by one, the sampler draws the others.
 
     Those that are asked for all differ in their rate, so that each can be found again.
     """
@@ -61,7 +64,8 @@ def study_text(seed: int, trials: int, steps: int, timeout: str) -> str:
         final_seeds=FINAL_SEEDS,
         seed=seed,
     )
-    for number in range(trials // 2):
-        lr = 1e-4 * 300 ** ((number + 0.5) / (trials // 2))
+    asked = min(trials // 2, _MOST_ASKED)
+    for number in range(asked):
+        lr = 1e-4 * 300 ** ((number + 0.5) / asked)
         text += _ASKED.format(lr=lr, dropout=round(rng.uniform(0, 0.3), 3))
     return text
