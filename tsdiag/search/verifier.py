@@ -11,11 +11,12 @@ from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
 from tsdiag.errors import StoreError
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Execution
+from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.registration import refuse_other_data
-from tsdiag.search.storage import artifact_store
 from tsdiag.search.watch import LeaseWatch
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
@@ -66,6 +67,8 @@ class Verifier:
             if row is not None and not self._desk.keep(assignment):
                 # Another process took it over meanwhile; one run an arm counts.
                 update_run(self._store, row.id, state="interrupted", reason="taken over by another")
+        except TakenOver:
+            return
         except Exception as error:
             sys.stderr.write(f"{assignment.arm.label}: {type(error).__name__}: {error}\n")
         finally:
@@ -82,15 +85,18 @@ class Verifier:
             raise
         if refusal is not None:
             return self._unrun(assignment, request.config, "infeasible", refusal.reason)
-        keep = LeaseWatch(
-            lambda: self._desk.keep(assignment), self._interruption, self._place.deadline
+        watch = LeaseWatch(
+            lambda: self._desk.keep(assignment),
+            self._interruption,
+            self._place.deadline,
+            self._store.patience,
         )
         # Losses are all that is compared, and other probes would take their part of the budget.
         probes = (STEP_LOSS, VALIDATION_LOSS)
         execution = Execution(
             request, dataset, self._store, self._artifacts, self._device, probes=probes
         )
-        return execution.carry_out(keep, pause=keep.renew).row
+        return execution.carry_out(watch, pause=watch.pause).row
 
     def _dataset(self, config: DataConfig) -> Dataset:
         """Return the data as a remedy wants them scaled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from tsdiag.config import flatten
 from tsdiag.errors import StoreError
 from tsdiag.store.database import Store
 from tsdiag.store.failures import intact
+from tsdiag.store.patience import patient
 from tsdiag.store.schema import RUNS
 
 # The last two belong to interventions: the trial as it was, on other seeds, and with a remedy.
@@ -90,16 +92,44 @@ def create_run(store: Store, row: RunRow) -> RunRow:
     _check({"role": row.role, "state": row.state})
     finished = row.finished or (None if row.state == "running" else now)
     row = replace(row, started=row.started or now, updated=now, finished=finished)
-    try:
-        with store.write() as connection:
-            connection.execute(RUNS.insert().values(**vars(row)))
-    except IntegrityError as error:
-        raise StoreError(
-            f"cannot create run {row.id} in {store.url}: it is there already; take a new id"
-        ) from error
+    attempts = count(1)
+
+    def insert() -> None:
+        attempt = next(attempts)
+        try:
+            with store.write() as connection:
+                connection.execute(RUNS.insert().values(**vars(row)))
+        except IntegrityError as error:
+            if attempt > 1:  # the first one had come through, and its answer was lost
+                return
+            raise StoreError(
+                f"cannot create run {row.id} in {store.url}: it is there already; take a new id"
+            ) from error
+
+    store.patience(insert)
     return row
 
 
+def end_run(store: Store, id: str, **columns: Any) -> bool:
+    """Write how a run ended, once; False where somebody else has ended it meanwhile."""
+    _check(columns)
+    now = datetime.now(UTC)
+    # The same at every attempt: one whose answer was lost is known by it.
+    return _end(store, id, {"updated": now, "finished": now, **columns})
+
+
+@patient
+def _end(store: Store, id: str, ending: dict[str, Any]) -> bool:
+    with store.write() as connection:
+        running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+        if connection.execute(update(RUNS).where(running).values(**ending)).rowcount == 1:
+            return True
+        ours = (RUNS.c.id == id) & (RUNS.c.state == ending["state"])
+        ours &= RUNS.c.finished == ending["finished"]
+        return connection.scalar(select(RUNS.c.id).where(ours)) is not None
+
+
+@patient
 def update_run(store: Store, id: str, **columns: Any) -> None:
     """Set columns of a run; ``updated`` and, unless given, ``finished`` follow from the state.
 
@@ -160,6 +190,7 @@ def best_runs(store: Store, study: str, role: str, count: int) -> list[RunRow]:
     return [row for *_, row in sorted(rows, key=lambda item: item[:2])][:count]
 
 
+@patient
 def _rows(store: Store, query: Select[Any]) -> list[RunRow]:
     with store.read() as connection:
         return [RunRow(**row._mapping) for row in connection.execute(query)]
