@@ -40,6 +40,7 @@ def shorten(machine: Machine) -> None:
     from tsdiag.compare import finals
     from tsdiag.runs import execute
     from tsdiag.search import queue, storage, watch, worker
+    from tsdiag.store import patience
 
     replace(queue, "LEASE", machine.lease)
     replace(queue, "_ASK_LEASE", 2 * machine.lease)
@@ -47,6 +48,9 @@ def shorten(machine: Machine) -> None:
     replace(worker, "_FLOORS_LEASE", 4 * machine.lease)
     replace(watch, "_RENEW_EVERY", machine.lease / 10)
     replace(execute, "CHECKPOINT_EVERY", machine.checkpoint_every)
+    # The pauses between attempts, and for how long nobody is taken for dead after an outage.
+    replace(patience, "_LONGEST", machine.lease / 5)
+    replace(patience, "_SETTLING", machine.lease)
     replace(storage, "held", functools.partial(storage.held, seconds=2 * machine.lease))
 
 
@@ -86,7 +90,7 @@ def skew_clock(seconds: float) -> None:
 
 def fill_disk(full: Path) -> None:
     """Refuse to write artifacts while a file is there: for where no small disk can be mounted."""
-    from tsdiag.search.storage import AtomicFolder
+    from tsdiag.search.artifacts import AtomicFolder
 
     write = AtomicFolder.write
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, MetaData, Numeric, select
+from sqlalchemy import Engine, MetaData, select
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -69,7 +69,7 @@ def read_tables(engine: Engine) -> dict[str, list[Row]]:
         for table in known.tables.values():
             for column in table.columns:
                 # What MySQL has as DOUBLE would be read as a Decimal of ten places.
-                if isinstance(column.type, Numeric):
+                if getattr(column.type, "asdecimal", False):
                     column.type.asdecimal = False
         return {
             name: [dict(row) for row in connection.execute(select(known.tables[name])).mappings()]

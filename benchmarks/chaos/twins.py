@@ -15,10 +15,10 @@ from ledger import Lineage, Row, floats
 
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
-from tsdiag.runs.execute import Done, Execution, Request
-from tsdiag.search.storage import artifact_store
+from tsdiag.runs.execute import Execution, Request
+from tsdiag.search.artifacts import AtomicFolder
 from tsdiag.store.curves import load_trace
-from tsdiag.store.database import Store, open_store
+from tsdiag.store.database import open_store
 from tsdiag.training.loop import Stop, never
 from tsdiag.training.observer import Moment
 
@@ -37,22 +37,36 @@ def differences(
     """
     torch.set_num_threads(1)
     curves = _by_run(curve_rows)
-    dataset: Dataset | None = None
     with tempfile.TemporaryDirectory(prefix="tsdiag-twins-") as folder:
-        store = open_store(f"sqlite:///{folder}/twins.db")
+        quiet = _Quiet(Path(folder))
         for lineage in lineages:
             assert lineage.result is not None
-            config = RunConfig.from_json(lineage.result["config"])
-            dataset = dataset or load_dataset(config.data)
-            done = _carried_out(store, dataset, config, lineage.result)
-            yield lineage, _differences(store, done, lineage.result, curves, files)
+            left = lineage.result
+            own, own_curves = quiet.run_again(left)
+            found = _other_columns(left, own)
+            found += _other_weights(left, own, files, quiet.artifacts.folder)
+            found += _other_curves(curves.get(left["id"], {}), own_curves)
+            yield lineage, found
 
 
-def _carried_out(store: Store, dataset: Dataset, config: RunConfig, result: Row) -> Done:
-    """Train a configuration without a break; where the pruner ended it, it ends by itself."""
-    request = Request(result["study"], result["role"], config, result["trial"], result["label"])
-    execution = Execution(request, dataset, store, artifact_store(store), torch.device("cpu"))
-    return execution.carry_out(_ending_of(result))
+class _Quiet:
+    """A database and an artifact folder where nothing happens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.artifacts = AtomicFolder(folder / "artifacts")
+        self._store = open_store(f"sqlite:///{folder}/twins.db")
+        self._dataset: Dataset | None = None  # all runs of a study have the same
+
+    def run_again(self, result: Row) -> tuple[Row, Curves]:
+        """Train a configuration without a break, and return its row and its curves."""
+        config = RunConfig.from_json(result["config"])
+        self._dataset = self._dataset or load_dataset(config.data)
+        what = Request(result["study"], result["role"], config, result["trial"], result["label"])
+        cpu = torch.device("cpu")
+        execution = Execution(what, self._dataset, self._store, self.artifacts, cpu)
+        row = execution.carry_out(_ending_of(result)).row
+        signals = load_trace(self._store, row.id).signals
+        return vars(row), {(s.name, s.where): (s.steps, s.values) for s in signals}
 
 
 def _ending_of(result: Row) -> Stop:
@@ -66,38 +80,35 @@ def _ending_of(result: Row) -> Stop:
     return stop
 
 
-def _differences(
-    store: Store, done: Done, result: Row, curves: dict[str, Curves], files: Path
-) -> list[str]:
-    row = vars(done.row)
-    found = [
-        f"{name} {result[name]!r}, not {row[name]!r}" for name in _SAME if result[name] != row[name]
+def _other_columns(left: Row, own: Row) -> list[str]:
+    return [
+        f"{name} {left[name]!r}, not {own[name]!r}" for name in _SAME if left[name] != own[name]
     ]
-    weights = [
-        None if name is None else _digest(folder / name)
-        for folder, name in (
-            (artifact_store(store).folder, row["weights"]),
-            (files, result["weights"]),
-        )
+
+
+def _other_weights(left: Row, own: Row, there: Path, here: Path) -> list[str]:
+    digests = {_digest(there, left["weights"]), _digest(here, own["weights"])}
+    return ["weights"] if len(digests) > 1 else []
+
+
+def _other_curves(left: Curves, own: Curves) -> list[str]:
+    """Name the curves that differ; what is only asked of a run that looks stalled is left out."""
+    return [
+        f"curve {' '.join(key).strip()}"
+        for key, (steps, values) in own.items()
+        if not (_same(steps, left, key, 0) and _same(values, left, key, 1))
     ]
-    if weights[0] != weights[1]:
-        found.append("weights")
-    left = curves.get(result["id"], {})
-    # What is only asked of a run that looks stalled is no part of the run itself.
-    for signal in load_trace(store, done.row.id).signals:
-        key = (signal.name, signal.where)
-        steps, values = left.get(key, (None, None))
-        if not _same(signal.steps, steps) or not _same(signal.values, values):
-            found.append(f"curve {' '.join(key).strip()}")
-    return found
 
 
-def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any] | None) -> bool:
-    return other is not None and one.tobytes() == other.tobytes()
+def _same(own: np.ndarray[Any, Any], left: Curves, key: tuple[str, str], part: int) -> bool:
+    return key in left and left[key][part].tobytes() == own.tobytes()
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "no such file"
+def _digest(folder: Path, name: str | None) -> str:
+    if name is None:
+        return "none"
+    file = folder / name
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else f"{file} is missing"
 
 
 def _by_run(rows: Iterable[Row]) -> dict[str, Curves]:
