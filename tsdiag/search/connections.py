@@ -9,8 +9,9 @@ from sqlalchemy import Connection, text
 from tsdiag.store.database import Store
 from tsdiag.store.patience import patient
 
-# Of one process: it opens one for each transaction and closes it, so most of the time none. A
-# worker that is asked to stop may hand its trial back while a statement is under way.
+# Of one process: it opens one for each transaction and closes it, so most of the time none. Optuna
+# opens two while it looks at its tables at the start, and a worker that is asked to stop may hand
+# its trial back while a statement is under way.
 MOST = 2
 
 

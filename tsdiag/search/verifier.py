@@ -21,7 +21,7 @@ from tsdiag.search.watch import LeaseWatch
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
 from tsdiag.store.interventions import stored_plan
-from tsdiag.store.runs import RunRow, create_run, update_run
+from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.studies import load_study
 from tsdiag.verify.desk import Assignment, Desk
 from tsdiag.verify.plan import read_plan
@@ -46,27 +46,33 @@ class Verifier:
         self._artifacts = artifact_store(store)
         self._base = load_dataset(plan.base.data)
         refuse_other_data(self._base, load_study(store, plan.study))
+        self._at: Assignment | None = None
         self._datasets = {plan.base.data: self._base}
         self._desk = Desk(store, plan, shapes_of(self._base), time.time(), place.deadline)
 
     def work(self) -> None:
         """Carry arms out until none is left that can end in time, or somebody asks to stop."""
+        self._interruption.overdue = self._hand_over
         while not self._interruption:
             assignment = self._desk.next()
             if assignment is not None:
+                self._at = assignment
                 self._run(assignment)
+                self._at = None
             elif self._desk.busy() and time.time() < self._place.deadline:
                 time.sleep(_IDLE)
             else:
                 return
 
+    def _hand_over(self) -> None:
+        """Give a run up, from another thread, since the main one takes too long."""
+        if self._at is not None:
+            self._desk.release(self._at)
+
     def _run(self, assignment: Assignment) -> None:
         """Carry one arm out, whatever happens in it."""
         try:
-            row = self._carry_out(assignment)
-            if row is not None and not self._desk.keep(assignment):
-                # Another process took it over meanwhile; one run an arm counts.
-                update_run(self._store, row.id, state="interrupted", reason="taken over by another")
+            self._carry_out(assignment)
         except TakenOver:
             return
         except Exception as error:

@@ -58,8 +58,9 @@ from tsdiag.store.studies import load_study, set_attribute
 from tsdiag.training.evaluation import predict
 from tsdiag.training.schedule import warmup_steps
 
-# How long a worker without work waits before it looks again [s].
-_IDLE = 0.3
+# How long a worker without work waits before it looks again, at first and at most [s]: looking
+# takes the study's lock, and at its end most of its workers have nothing to do.
+_IDLE, _LONGEST_IDLE = 0.3, 3.0
 # Trials that fail one after the other before a worker gives up: a defect, not bad luck.
 _MOST_FAILURES = 5
 # Floors are fitted in one go, without a renewal; should it run out, two workers fit the same.
@@ -101,6 +102,7 @@ class Worker:
         self._finals = Finals(store, name, search.final_seeds, search.seed)
         self._failures = 0
         self._last_failure = ""
+        self._rests = 0  # one after the other
         # Hands over what this worker is at.
         self._hand_over: Callable[[], object] | None = None
 
@@ -116,7 +118,11 @@ class Worker:
             task = self._next()
             if task is None:
                 return
+            self._rests = self._rests + 1 if task == self._rest else 0
             task()
+
+    def _rest(self) -> None:
+        time.sleep(min(_IDLE * 1.2 ** (self._rests - 1), _LONGEST_IDLE))
 
     def hand_over(self) -> None:
         """Give up what this worker is at, from another thread: the main one takes too long."""
@@ -132,7 +138,7 @@ class Worker:
             return None
         if (final := self._finals.next()) is not None:
             return lambda: self._run_final(final)
-        return _wait if self._finals.running_elsewhere() else None
+        return self._rest if self._finals.running_elsewhere() else None
 
     def _next_baseline(self) -> Task | None:
         wanted = self.spec.search.trials if self.spec.baseline.tune else 1
@@ -162,7 +168,7 @@ class Worker:
         # The finalists are known only when nothing runs any more.
         floors = holder(self._store, f"{self.spec.name}/floors")
         busy = self._trials.running() + self._baselines.running()
-        return _wait if busy or floors else None
+        return self._rest if busy or floors else None
 
     def _measure_floors(self, key: str) -> None:
         name, windows = self.spec.name, self.spec.training.validation_windows
@@ -386,7 +392,3 @@ class Worker:
                 f"{self._failures} trials in a row failed, the last with: {self._last_failure}; "
                 "correct the study or report the defect, then run the same command again"
             )
-
-
-def _wait() -> None:
-    time.sleep(_IDLE)

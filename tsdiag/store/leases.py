@@ -6,6 +6,7 @@ same machine sees at once that the holder is gone.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from tsdiag.store.patience import patient
 from tsdiag.store.schema import LEASES
 
 _ATTEMPTS = 5
+_LONGEST_PAUSE = 0.5  # between two looks at a lock that others have [s]
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[No
     Raises:
         StoreError: others held the lease for three times as long as this one asks for.
     """
-    deadline = time.monotonic() + 3 * seconds
+    deadline, pause = time.monotonic() + 3 * seconds, 0.02
     while not claim(store, key, owner, seconds):
         if time.monotonic() > deadline:
             found = holder(store, key)
@@ -96,7 +98,9 @@ def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[No
                 f'cannot take the lease "{key}" in {store.url}: '
                 f"{found.owner if found else 'others'} had it for {3 * seconds:g} s; end that one"
             )
-        time.sleep(0.05)
+        # Rarely enough that hundreds who wait leave the server to the one that works.
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
     try:
         yield
     finally:

@@ -118,6 +118,13 @@ def end_run(store: Store, id: str, **columns: Any) -> bool:
     return _end(store, id, {"updated": now, "finished": now, **columns})
 
 
+def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
+    """Write that runs whose process has died, or is taken for dead, were cut short."""
+    for row in rows:
+        if row.state == "running":
+            end_run(store, row.id, state="interrupted", reason=reason)
+
+
 @patient
 def _end(store: Store, id: str, ending: dict[str, Any]) -> bool:
     with store.write() as connection:
