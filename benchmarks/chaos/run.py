@@ -89,7 +89,7 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
     wanted = form.trials + BESIDE
     view = View(server, wanted)
     machine = replace(form.machine, full="" if disk.is_real else str(disk.filler))
-    worker = ["worker", NAME, "--device", "cpu"]
+    worker = ["worker", NAME, "--device", "cpu", "--traceback"]
     crew = Crew(worker, environment, folder, machine, rng, say)
     events = plan(rng, form.events, machine.lease, (form.trials + 1) / wanted)
     storm = Storm(crew, server, disk, view, events, say)
@@ -183,7 +183,8 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="a new folder to keep what the workers said in")
     options = parser.parse_args()
     # Or nobody would take down what was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     form = SHORT_FORM if options.short else LONG_FORM
     if options.only is not None:
         form = replace(form, events={name: form.events[name] for name in options.only})

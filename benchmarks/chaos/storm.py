@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from disk import Disk
@@ -16,6 +18,8 @@ from sqlalchemy.pool import NullPool
 from workers import Crew, Say, Slot, owner_of
 
 _TICK = 0.1
+# Times are of no use where this script, too, had to wait for so long [s].
+_SLOW = 2.0
 _LOOK = 0.4  # at the database [s]
 # Nothing more is done, no worker ended: whatever they wait for will not come [s].
 _STANDSTILL = 300.0
@@ -73,14 +77,18 @@ class Storm:
     say: Say
     did: Counter[str] = field(default_factory=Counter)
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
-    _waits_for: dict[str, float] = field(default_factory=dict)
     _killed: float = 0.0
+    # A server takes seconds to go and to come, and the workers are to be watched meanwhile.
+    _servant: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _served: list[Future[None]] = field(default_factory=list)
 
     def blow(self) -> bool:
         """Go on until all workers have ended; False where nothing moves any more."""
         moved = time.monotonic()
         while self.crew.slots:
+            began = time.monotonic()
             self._undo()
+            self._check_on_server()
             self.crew.look_after()
             if self.view.look():
                 moved = time.monotonic()
@@ -90,6 +98,8 @@ class Storm:
             if time.monotonic() > moved + _STANDSTILL:
                 return False
             time.sleep(_TICK)
+            if (took := time.monotonic() - began) > _SLOW:
+                self.say(f"the storm itself was held up for {took:.1f} s")
         return True
 
     def calm(self) -> None:
@@ -97,6 +107,8 @@ class Storm:
         for _, undo in self._later:
             undo()
         self._later.clear()
+        self._servant.shutdown()
+        self._check_on_server()
 
     def _undo(self) -> None:
         for item in list(self._later):
@@ -141,8 +153,8 @@ class Storm:
         ways = self.server.ways
         way = ways[self.did["outage"] % len(ways)]
         self.say(f"the database goes away ({way}) for {event.seconds:.1f} s")
-        self.server.go(way)
-        self._after(event, self.server.come)
+        self._served.append(self._servant.submit(self.server.go, way))
+        self._after(event, lambda: self._served.append(self._servant.submit(self.server.come)))
         self.did["outage"] += 1
         self.did[f"by {way}"] += 1
         return True
@@ -153,6 +165,12 @@ class Storm:
         self._after(event, self.disk.free)
         self.did["full"] += 1
         return True
+
+    def _check_on_server(self) -> None:
+        """Raise what went wrong with the server, which is a fault of this script."""
+        for future in [future for future in self._served if future.done()]:
+            self._served.remove(future)
+            future.result()
 
     def _after(self, event: Event, undo: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + event.seconds, undo))
