@@ -31,30 +31,21 @@ from measuring.environment import show_environment
 from rich.console import Console
 from simulation.bench import Bench, starting_and_stopping, waiting, working
 from simulation.binding import show_binding
-from simulation.crews import CONNECTIONS, artifacts_in, fill
+from simulation.crews import KEPT, artifacts_in, fill
 from simulation.measured import Measured, show_idle, show_measured, show_phases, told_briefly
 from simulation.recording import read_recording, record
-from simulation.servers import Server, private_server
+from simulation.servers import Server, Usage, private_server
 from simulation.studies import recorded_study, simulated_study
 
 from tsdiag.store.urls import parse
-
-# Connections that a worker has even when it does nothing, by how it keeps them.
-KEPT = {"transaction": 0, "engine": 2, "worker": 1}
 
 
 def measure(bench: Bench, console: Console) -> list[Measured]:
     """Measure all that was asked for, telling each as it is done."""
     options, rows = bench.options, []
-    plan = [
-        bench.load(workers, options.minutes[0], connections)
-        for connections in options.connections
-        for workers in options.workers
-    ]
-    plan += [
-        bench.load(options.beside, minutes, options.connections[0])
-        for minutes in options.minutes[1:]
-    ]
+    sizes = [(workers, options.minutes[0]) for workers in options.workers]
+    sizes += [(options.beside, minutes) for minutes in options.minutes[1:]]
+    plan = [bench.load(*size, how) for how in options.connections for size in sizes]
     there = bench.server.most_connections
     for load in plan:
         if load.workers * KEPT[load.connections] > there:
@@ -77,13 +68,18 @@ def show(console: Console, rows: Sequence[Measured], connections: int) -> None:
     for row in trained[:1] + trained[-1:]:
         show_phases(console, row)
     show_idle(console, [row for row in rows if row.what != "working"])
-    for how in CONNECTIONS:
+    for how in KEPT:
         show_binding(console, [row for row in trained if row.connections == how], connections)
 
 
 def _keep(file: Path | None, rows: Sequence[Measured]) -> None:
     if file is not None:
         file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def _kept(file: Path) -> list[Measured]:
+    rows = json.loads(file.read_text())
+    return [Measured(**{**row, "server": Usage(**row["server"])}) for row in rows]
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,22 +94,27 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--waiting", type=float, default=20.0, help="how long to watch them [s]")
     parser.add_argument("--rate", type=float, default=0.7, help="trials a second of all workers")
     parser.add_argument("--trials", type=int, default=12, help="in a window, at least")
-    parser.add_argument("--least", type=float, default=5.0, help="of a trial here [s]")
     parser.add_argument("--filled", type=int, default=100, help="trials that are done before")
-    parser.add_argument("--connections", nargs="+", choices=CONNECTIONS, default=["transaction"])
+    parser.add_argument("--connections", nargs="+", choices=list(KEPT), default=["transaction"])
     parser.add_argument("--max-connections", type=int, default=0, help="of a private server")
     parser.add_argument("--stalled", action="store_true", help="trials that stall")
     parser.add_argument("--json", type=Path, help="where to keep the figures as well")
+    parser.add_argument("--show", type=Path, nargs="+", help="kept figures, instead of measuring")
     options = parser.parse_args(arguments)
     if options.short:
-        options.workers, options.minutes, options.idle = [2], [1.0], [2]
-        options.trials, options.filled, options.least, options.waiting = 4, 3, 1.0, 1.0
+        options.workers, options.minutes, options.idle = [2], [0.5], [2]
+        options.trials, options.filled, options.waiting, options.rate = 4, 3, 1.0, 2.0
     return options
 
 
 def main() -> None:
     options = parse_options()
     console = Console(width=140)
+    if options.show:
+        show(
+            console, [row for file in options.show for row in _kept(file)], options.max_connections
+        )
+        return
     show_environment(console)
     with ExitStack() as open_now:
         folder = Path(open_now.enter_context(tempfile.TemporaryDirectory()))
@@ -134,7 +135,9 @@ def main() -> None:
         steps = recording.evaluations
         spec = simulated_study(recording.steps, steps[1][0] - steps[0][0])
         url = open_now.enter_context(server.database())
-        fill(url.render_as_string(hide_password=False), spec, recording, options.filled)
+        whole = url.render_as_string(hide_password=False)
+        state = fill(whole, spec, recording, options.filled, options.stalled)
+        console.print(f"trials      {options.filled} done before, diagnosed as {state}")
         bench = Bench(server, url.database or "", spec, recording, options, folder)
         show(console, measure(bench, console), server.most_connections)
 

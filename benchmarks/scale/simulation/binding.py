@@ -4,7 +4,8 @@ What a trial costs is fitted as  a + b minutes + c workers : a part of its own, 
 of training (checkpoints, renewals), one for each other worker (every ask and every question to the
 pruner reads the running trials). W workers on trials of m minutes tell W / (60 m) trials a second,
 so a resource of which a trial takes cost(m, W) seconds binds where  W cost(m, W) / (60 m)  reaches
-what there is: cores of the server for its CPU time, 1 for the ask lock.
+what there is: cores of the server for its CPU time, 1 for the ask lock, and for connections that
+are opened for a transaction those that the server allows, of which as many are open on average.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy.optimize import nnls
+from simulation.crews import KEPT
 from simulation.measured import Measured
 
 MINUTES = (1, 5, 30)
@@ -30,9 +33,11 @@ class Cost:
     minute: float
     worker: float
 
-    def of(self, minutes: float, workers: float) -> float:
-        """Return it for trials of a length, beside so many workers."""
-        return self.own + self.minute * minutes + self.worker * workers
+    @property
+    def words(self) -> str:
+        """The three parts, to be read."""
+        own, minute, worker = 1e3 * self.own, 1e3 * self.minute, 1e3 * self.worker
+        return f"{own:.0f} ms a trial + {minute:.1f} ms a minute + {worker:.2f} ms a worker"
 
     def binds_at(self, minutes: float, there: float) -> float:
         """Return the number of workers that take all there is."""
@@ -46,40 +51,39 @@ class Cost:
 
 def fitted(rows: Sequence[Measured], of: Callable[[Measured], float]) -> Cost:
     """Return the costs by least squares, none of them negative."""
-    from scipy.optimize import nnls
-
-    design = np.array([[1.0, row.minutes, row.workers] for row in rows])
+    lengths = len({row.minutes for row in rows}) > 1  # else what is a minute's cannot be told
+    design = np.array([[1.0, row.minutes * lengths, row.workers] for row in rows])
     wanted = np.array([of(row) for row in rows])
     # Relative errors count: a trial among 200 workers costs several times what it costs alone.
-    weights = 1 / wanted
-    found, _ = nnls(design * weights[:, None], wanted * weights)
+    found, _ = nnls(design / wanted[:, None], np.ones(len(rows)))
     return Cost(*(float(value) for value in found))
 
 
 def show_binding(console: Console, rows: Sequence[Measured], connections: int) -> None:
-    """Print what binds first, by the length of trials."""
+    """Print what binds first, by the length of trials; all rows keep connections alike."""
     rows = [row for row in rows if row.trials > 0]
-    if len(rows) < 2 or not all(math.isfinite(row.server_seconds) for row in rows):
+    if len({row.workers for row in rows}) < 2 or any(math.isnan(r.server_seconds) for r in rows):
         return
-    console.print(f"one connection a {rows[0].connections}")
     server = fitted(rows, lambda row: row.server_seconds)
     lock = fitted(rows, lambda row: row.ask_held)
-    opened = fitted(rows, lambda row: row.each("open_seconds"))
-    for name, cost in (("server CPU", server), ("ask lock", lock), ("connections", opened)):
-        console.print(
-            f"{name:12s} {1e3 * cost.own:.0f} ms a trial + {1e3 * cost.minute:.1f} ms a minute "
-            f"+ {1e3 * cost.worker:.2f} ms a worker",
-            highlight=False,
-        )
-    table = Table(title="workers at which it binds", title_justify="left")
+    kept = KEPT[rows[0].connections]
+    opened = None if kept else fitted(rows, lambda row: row.each("open_seconds"))
+    costs = {"server CPU": server, "ask lock": lock, "connections": opened}
+    for name, cost in costs.items():
+        if cost is not None:
+            console.print(f"{name:12s} {cost.words}", highlight=False)
+    title = f"workers at which it binds, one connection a {rows[0].connections}"
+    table = Table(title=title, title_justify="left")
     headers = ("a trial's length", "server, 1 core", "server, 16 cores", "ask lock")
-    for header in (*headers, f"{connections} connections, on average"):
+    for header in (*headers, f"{connections} connections"):
         table.add_column(header, justify="right")
-    for minutes in MINUTES:
+    lengths = sorted({row.minutes for row in rows})
+    for minutes in lengths if len(lengths) == 1 else MINUTES:
+        most = opened.binds_at(minutes, connections) if opened else connections // kept
         table.add_row(
-            f"{minutes} min",
+            f"{minutes:g} min",
             *(f"{server.binds_at(minutes, cores):.0f}" for cores in (1, 16)),
             f"{lock.binds_at(minutes, 1):.0f}",
-            f"{opened.binds_at(minutes, connections):.0f}",
+            f"{most:.0f}",
         )
     console.print(table)

@@ -179,3 +179,11 @@ class Book:
                 self.add("locks")
 
         return timed
+
+
+def named(counts: Counts) -> dict[str, dict[str, float]]:
+    """Return counts by the names of phase and field."""
+    return {
+        phase: dict(zip(FIELDS, row, strict=True))
+        for phase, row in zip(PHASES, counts.tolist(), strict=True)
+    }

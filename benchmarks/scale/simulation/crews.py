@@ -29,13 +29,15 @@ from tsdiag.search.spec import StudySpec
 from tsdiag.search.worker import Place, Task
 from tsdiag.store import database
 from tsdiag.store.database import Store, open_store
+from tsdiag.store.findings import told_of
+from tsdiag.store.runs import find_runs
 
 _STOP = 120.0  # [s] within which workers that were asked to stop must have ended
 
 
-# How a worker keeps its connections: for a transaction, or as long as it lives, one for each of its
-# two engines (ours and Optuna's) or one for both.
-CONNECTIONS = ("transaction", "engine", "worker")
+# How a worker keeps its connections, and how many it has even when it does nothing: for a
+# transaction, or as long as it lives, one for each of its two engines (ours and Optuna's), or one.
+KEPT = {"transaction": 0, "engine": 2, "worker": 1}
 
 
 class KeptPool(QueuePool):
@@ -74,7 +76,7 @@ class Crew:
     workers: int
     recording: Recording
     pace: Pace
-    connections: str = CONNECTIONS[0]
+    connections: str = "transaction"
     spread: float = 0.0  # [s] over which they begin, one after the other
 
     @contextmanager
@@ -136,18 +138,19 @@ class _Filler(SleepingWorker):
         return None if self._trials.finished() >= self.wanted else super()._next()
 
 
-def fill(url: str, spec: StudySpec, recording: Recording, trials: int) -> None:
+def fill(url: str, spec: StudySpec, recording: Recording, trials: int, stalled: bool) -> str:
     """Register a study, with its baseline, its floors and so many trials done at once.
 
-    In this process, so that it has loaded whatever workers need.
+    In this process, so that it has loaded whatever workers need. Returns the state of the last.
     """
     torch.set_num_threads(1)
     store = open_store(url)
     prepare(store, spec)
-    simulate(recording, Pace(0.0))
+    simulate(recording, Pace(0.0, stalled=stalled))
     filler = _Filler(store, spec.name, Place(device="cpu"), Interruption())
     filler.wanted = trials
     filler.work()
+    return told_of(store, spec.name)[find_runs(store, spec.name, "trial")[-1].id].state
 
 
 def _wait(seconds: float, interruption: Interruption) -> None:

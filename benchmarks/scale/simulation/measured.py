@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from simulation.counting import FIELDS, PHASES, Counts
 from simulation.servers import Usage
 
 
@@ -24,7 +22,7 @@ class Measured:
     connections: str  # how a worker keeps them
     stalled: bool
     window: float  # [s]
-    counts: list[list[float]]  # by phase and field, of all workers
+    counts: dict[str, dict[str, float]]  # by phase and field, of all workers
     server: Usage
     client_seconds: float  # CPU time of the workers [s]
     network_bytes: float  # both ways, with the headers of TCP
@@ -35,16 +33,11 @@ class Measured:
     @property
     def trials(self) -> float:
         """How many trials were told."""
-        return self.table[PHASES.index("telling"), FIELDS.index("calls")]
-
-    @property
-    def table(self) -> Counts:
-        """The counts as an array."""
-        return np.asarray(self.counts)
+        return self.counts["telling"]["calls"]
 
     def total(self, field: str) -> float:
         """Return a field's sum over all phases."""
-        return float(self.table[:, FIELDS.index(field)].sum())
+        return sum(phase[field] for phase in self.counts.values())
 
     def each(self, field: str) -> float:
         """Return a field's sum per trial."""
@@ -63,8 +56,7 @@ class Measured:
     @property
     def ask_seconds(self) -> float:
         """What an ask takes, with its waits [s]."""
-        asking = self.table[PHASES.index("asking")]
-        return float(asking[FIELDS.index("seconds")]) / self.trials
+        return self.counts["asking"]["seconds"] / self.trials
 
     @property
     def server_seconds(self) -> float:
@@ -136,10 +128,9 @@ def show_phases(console: Console, row: Measured) -> None:
     for header in ("", "times", "statements", "rows", "transactions", "connections", "ms"):
         table.add_column(header, justify="left" if not header else "right")
     names = ("calls", "statements", "rows", "transactions", "connections", "seconds")
-    share = row.table[:, [FIELDS.index(name) for name in names]] / max(row.trials, 1.0)
-    for phase, values in zip(PHASES, share, strict=True):
-        if values.any():
-            *counted, seconds = values
+    for phase, counts in row.counts.items():
+        *counted, seconds = (counts[name] / max(row.trials, 1.0) for name in names)
+        if any(counted):
             shown = (f"{value:.1f}" for value in counted)
             table.add_row(phase, *shown, f"{1e3 * seconds:.0f}")
     console.print(table)
