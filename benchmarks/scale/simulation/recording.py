@@ -12,9 +12,9 @@ from tsdiag.data.dataset import load_dataset
 from tsdiag.diagnostics.probes import AT_END, LIVE, ON_DEMAND, PROBES
 from tsdiag.diagnostics.signals import SignalName
 from tsdiag.runs.execute import Execution, Request
+from tsdiag.search.artifacts import AtomicFolder
 from tsdiag.search.space import default_config
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import AtomicFolder
 from tsdiag.store.curves import load_trace
 from tsdiag.store.database import open_store
 from tsdiag.store.runs import find_runs
