@@ -155,7 +155,10 @@ FAULTS = {
     "a trial that is running": ("stuck", lambda t: t["trials"][1].update(state="RUNNING")),
     "a trial that is waiting": ("stuck", lambda t: t["trials"][1].update(state="WAITING")),
     "a run that is running": ("stuck", lambda t: t["tsdiag_runs"][0].update(state="running")),
-    "a lease": ("stuck", lambda t: t["tsdiag_leases"].append({"key": "k", "owner": "o"})),
+    "a lease": (
+        "stuck",
+        lambda t: t["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 2, "now": 1}),
+    ),
     "a file that nothing names": ("orphans", lambda t: t["trial_system_attributes"].clear()),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.pool import NullPool
 
 from tsdiag.errors import StoreError, Unreachable
@@ -61,6 +61,9 @@ def _unreachable(shown: str) -> Iterator[None]:
         yield
     except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
         cause = error if isinstance(error, DBAPIError) else error.__cause__
+        # Where reading fails, Optuna tries another way in the same transaction, which is broken.
+        if isinstance(cause, PendingRollbackError):
+            raise Unreachable(f"cannot use {shown}: the connection was lost") from error
         if isinstance(cause, DBAPIError) and is_passing(cause):
             raise Unreachable(explain(shown, "use", cause)) from error
         raise

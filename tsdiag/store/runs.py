@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tsdiag.config import flatten
@@ -141,6 +141,38 @@ def end_run(store: Store, id: str, **columns: Any) -> bool:
         # An attempt that had come through, and whose answer was lost, is known by what it wrote.
         ours = [RUNS.c[name] == columns[name] for name in ("state", "seconds") if name in columns]
         return connection.scalar(select(RUNS.c.id).where(RUNS.c.id == id, *ours)) is not None
+
+
+@patient
+def change_running(store: Store, id: str, **columns: Any) -> bool:
+    """Set columns of a run that is under way; False where somebody else has ended it."""
+    _check(columns)
+    running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+    changes = {"updated": now(store), **columns}
+    with store.write() as connection:
+        return connection.execute(update(RUNS).where(running).values(**changes)).rowcount == 1
+
+
+@patient
+def hand_on_checkpoint(store: Store, parent: str, heir: str, name: str) -> bool:
+    """Let a run name the checkpoint of the one that it continues, which lets go of it.
+
+    False, and nothing is changed, where somebody else has ended the heir.
+    """
+    with store.write() as connection:
+        mine = (RUNS.c.id == heir) & (RUNS.c.state == "running")
+        taken = update(RUNS).where(mine).values(checkpoint=name)
+        if connection.execute(taken).rowcount != 1:
+            return False
+        connection.execute(update(RUNS).where(RUNS.c.id == parent).values(checkpoint=None))
+        return True
+
+
+@patient
+def forget_run(store: Store, id: str) -> None:
+    """Delete a run that was never begun, unless somebody else has ended it."""
+    with store.write() as connection:
+        connection.execute(delete(RUNS).where(RUNS.c.id == id, RUNS.c.state == "running"))
 
 
 def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
