@@ -62,5 +62,5 @@ def connections_line(found: Connections, workers: int, others: int) -> str:
         return line
     return (
         f"{line}; that may be too many at once: workers wait for each other then. Raise "
-        "max_connections, or put PgBouncer between"
+        "max_connections"
     )
