@@ -57,7 +57,7 @@ clean:
 $(STAMP): | $(BIN)/python
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(INSTALL) hatchling
-	$(INSTALL) --no-build-isolation -e '.[dev,postgres,mysql]'
+	$(INSTALL) --no-build-isolation -e '.[dev,postgres,mysql,s3]'
 	@rm -f .venv/installed-*
 	@touch $@
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from pathlib import Path
 
 # Before anything loads torch: two test processes share two cores.
@@ -34,6 +35,33 @@ settings.load_profile("tsdiag")
 def _no_personal_settings(monkeypatch):
     for name in ("TSDIAG_STORAGE", "TSDIAG_ARTIFACTS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Return the address of a server that speaks S3."""
+    from tests.buckets import bucket_server
+
+    with bucket_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch):
+    """Return the URL of a new bucket, which the environment lets into."""
+    import boto3
+
+    from tests.buckets import ENVIRONMENT
+
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL_S3": s3}).items():
+        monkeypatch.setenv(name, value)
+    name = f"tsdiag-{uuid.uuid4().hex[:12]}"
+    client = boto3.Session().client("s3")
+    client.create_bucket(Bucket=name)
+    client.close()
+    return f"s3://{name}"
 
 
 @pytest.fixture

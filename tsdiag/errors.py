@@ -30,6 +30,10 @@ class StoreError(TsdiagError):
     """The database or the artifact folder cannot be read or written."""
 
 
+class Unreachable(StoreError):
+    """The same, for now: it may succeed when it is tried again."""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean "x"?' for the closest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)

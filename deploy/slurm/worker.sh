@@ -19,7 +19,7 @@ set -euo pipefail
 
 study=${1:?name the study: sbatch deploy/slurm/worker.sh STUDY}
 : "${TSDIAG_STORAGE:?set it to the URL of the database, without a password: see ~/.pgpass}"
-: "${TSDIAG_ARTIFACTS:?set it to a folder that all nodes reach}"
+: "${TSDIAG_ARTIFACTS:?set it to a folder that all nodes reach, or to s3://BUCKET/PREFIX}"
 
 # In place of this shell, so that the worker gets the signal itself, and gets it once: the second
 # one would end it without a checkpoint.

@@ -15,9 +15,10 @@ from tsdiag.config import DataConfig, GeneratorConfig, ModelConfig, RunConfig, T
 from tsdiag.data.dataset import load_dataset
 from tsdiag.models import complete
 from tsdiag.runs.execute import Execution, Request
+from tsdiag.search.artifacts import FOLDER, artifact_store
 from tsdiag.search.registration import register
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import FOLDER, artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.store.database import open_store
 from tsdiag.training.loop import never
 

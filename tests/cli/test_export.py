@@ -16,7 +16,7 @@ from tsdiag.data.dataset import load_dataset
 from tsdiag.data.generator import generate
 from tsdiag.models import complete
 from tsdiag.runs.execute import Execution, Request
-from tsdiag.search.storage import artifact_store
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.store.database import open_store
 from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.studies import save_study

@@ -133,6 +133,24 @@ def test_the_addition_for_gpus_is_one_to_a_service_of_the_file(compose, faults, 
     assert faults(tree) == []
 
 
+def test_the_addition_for_s3_is_one_to_all_of_our_services(compose, faults, root):
+    more = yaml.safe_load((root / "deploy/docker-compose.s3.yml").read_text())
+    assert faults(more) == []
+    assert set(more["services"]) == set(OURS)
+    tree, told = compose(), (root / "deploy/README.md").read_text()
+    for name, service in more["services"].items():
+        assert set(service) == {"environment"}
+        tree["services"][name]["environment"] |= service["environment"]
+        place, *passed_on = service["environment"]
+        # Without values, which compose takes from where it runs: no key is written down.
+        assert (place, {service["environment"][key] for key in passed_on}) == (
+            "TSDIAG_ARTIFACTS",
+            {None},
+        )
+        assert [key for key in passed_on if f"`{key}`" not in told] == []
+    assert faults(tree) == []
+
+
 def test_every_variable_is_told_with_its_default(root):
     text = (root / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{(\w+)(?::-([^}]*))?", text))

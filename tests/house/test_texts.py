@@ -41,7 +41,7 @@ def test_every_dependency_is_pinned(root):
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed = project["dependencies"] + [
-        need for name in ("bench", "dev", "postgres", "mysql") for need in extras[name]
+        need for name in ("bench", "dev", "postgres", "mysql", "s3") for need in extras[name]
     ]
     names = {re.split(r"[\[<>=]", need)[0].lower() for need in needed}
     assert names - pinned == set()

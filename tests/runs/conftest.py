@@ -7,7 +7,7 @@ import torch
 
 from tsdiag.diagnostics.probes import LIVE
 from tsdiag.runs.execute import Execution, Request
-from tsdiag.search.storage import artifact_store
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.store.database import open_store
 from tsdiag.training.loop import never
 

@@ -15,10 +15,10 @@ from tsdiag.cli import dashboard
 from tsdiag.data.dataset import load_dataset
 from tsdiag.search import explaining
 from tsdiag.search import worker as worker_module
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.explaining import refresh
 from tsdiag.search.mirror import CAUSE, STATE, renew_notes
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import artifact_store
 from tsdiag.store.curves import load_trace
 from tsdiag.store.findings import save_diagnosis, stored_diagnosis, told_of
 from tsdiag.store.runs import find_runs

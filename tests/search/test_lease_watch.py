@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tsdiag.runs.outbox import TakenOver
 from tsdiag.search import watch
 from tsdiag.search.watch import LeaseWatch
 from tsdiag.training.observer import Moment
@@ -19,23 +20,21 @@ def clock(monkeypatch):
         now = 1000.0
 
     monkeypatch.setattr(watch.time, "time", lambda: Clock.now)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: Clock.now)
     return Clock
 
 
 @pytest.mark.parametrize(
-    ("kept", "wish", "deadline", "state"),
+    ("wish", "deadline", "state"),
     [
-        (True, False, math.inf, None),
-        (True, False, 1000.0, None),
-        (True, False, 999.0, "interrupted"),
-        (True, True, math.inf, "interrupted"),
-        (False, False, math.inf, "interrupted"),
+        (False, math.inf, None),
+        (False, 1000.0, None),
+        (False, 999.0, "interrupted"),
+        (True, math.inf, "interrupted"),
     ],
 )
-def test_it_pauses_for_three_reasons_alone(clock, kept, wish, deadline, state):
-    watched = LeaseWatch(lambda: kept, wish, deadline)
-    assert watched(MOMENT) == state
-    assert watched.lost is not kept
+def test_it_pauses_for_two_reasons_alone(clock, wish, deadline, state):
+    assert LeaseWatch(lambda: True, wish, deadline)(MOMENT) == state
 
 
 def test_the_lease_is_renewed_now_and_then_and_not_at_every_step(clock):
@@ -48,14 +47,13 @@ def test_the_lease_is_renewed_now_and_then_and_not_at_every_step(clock):
 
 def test_lost_is_lost_although_the_next_step_comes_at_once(clock):
     watched = LeaseWatch(lambda: False, False, math.inf)
-    assert [watched(MOMENT), watched.renew(), watched(MOMENT)] == [
-        "interrupted",
-        False,
-        "interrupted",
-    ]
+    for _ in range(2):
+        with pytest.raises(TakenOver):
+            watched(MOMENT)
+        with pytest.raises(TakenOver):
+            watched.pause()
 
 
 def test_in_the_last_seconds_a_lost_lease_is_noticed_too(clock):
-    watched = LeaseWatch(lambda: False, False, deadline=0.0)
-    assert watched(MOMENT) == "interrupted"
-    assert watched.lost
+    with pytest.raises(TakenOver):
+        LeaseWatch(lambda: False, False, deadline=0.0)(MOMENT)

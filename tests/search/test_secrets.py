@@ -46,7 +46,7 @@ def test_workers_get_it_by_environment_only(monkeypatch, capfd):
 
 def test_an_unreachable_database_is_named_without_it(command):
     url = "postgresql://me:s3cret@127.0.0.1:9/studies"
-    for words in (["worker", "tiny"], ["search", "study.toml"]):
+    for words in (["worker", "tiny", "--patience", "1s"], ["search", "study.toml"]):
         one = command(*words, TSDIAG_STORAGE=url)
         assert one.wait() != 0
         assert "s3cret" not in one.text

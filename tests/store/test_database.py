@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import make_url
 
 from tsdiag.errors import StoreError
+from tsdiag.store import database
 from tsdiag.store.database import open_store
 from tsdiag.store.schema import SCHEMA
 from tsdiag.store.studies import load_study, save_study
@@ -148,7 +149,7 @@ def test_sqlite_writes_ahead_so_that_a_reader_needs_not_wait(sqlite_store, tmp_p
 
 
 def test_a_held_sqlite_file_is_told(sqlite_store, monkeypatch):
-    monkeypatch.setattr("tsdiag.store.database.BUSY", 0.05)
+    monkeypatch.setitem(database._TIMEOUTS, "sqlite", {"timeout": 0.05})
     impatient = open_store(sqlite_store.full_url)
     with sqlite_store.write(), pytest.raises(StoreError, match="is locked; another program"):
         save_study(impatient, "a", {})

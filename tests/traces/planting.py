@@ -30,10 +30,10 @@ from tsdiag.runs.execute import Execution, Request
 from tsdiag.runs.floors import store_floors
 from tsdiag.runs.levels import block_losses
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.explaining import explain_run
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import artifact_store
 from tsdiag.search.verifier import Verifier
 from tsdiag.search.worker import Place
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS

@@ -30,7 +30,7 @@ from tsdiag.diagnostics.verdicts import Repair, Verdict, Verification
 from tsdiag.errors import UsageError
 from tsdiag.models import complete
 from tsdiag.runs.execute import Execution, Request
-from tsdiag.search.storage import artifact_store
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.store.database import open_store
 from tsdiag.store.findings import save_diagnosis
 from tsdiag.store.interventions import save_plan, save_verification

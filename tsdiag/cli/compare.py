@@ -20,6 +20,7 @@ def compare(
     then scores the test span once. A verdict that is there is shown again
     without touching the test span.
     """
+    from tsdiag.cli.opening import open_for_work
     from tsdiag.cli.progress import Progress, search_lines
     from tsdiag.diagnostics.leaks import leak
     from tsdiag.report.study import suspicion
@@ -27,11 +28,9 @@ def compare(
     from tsdiag.search.spec import stored_spec
     from tsdiag.store.cases import audit_of
     from tsdiag.store.chosen import chosen_study
-    from tsdiag.store.database import open_store
     from tsdiag.store.studies import load_study
 
-    open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
-    store = open_store(storage)
+    store = open_for_work(storage, known=True)
     study = chosen_study(store, name)
     spec = stored_spec(study.name, study.spec)
     from tsdiag.search.conduct import conclude

@@ -46,7 +46,8 @@ def dashboard(
 def _application(url: str) -> WSGIApplication:
     import optuna_dashboard
 
-    from tsdiag.search.storage import artifact_store, open_storage
+    from tsdiag.search.artifacts import artifact_store
+    from tsdiag.search.storage import open_storage
     from tsdiag.store.database import open_store
 
     # Read-only first: a mistyped database is an error then, not an empty new one.

@@ -37,7 +37,7 @@ def export(
     from tsdiag.escaping import plain
     from tsdiag.runs.artifacts import read_bytes
     from tsdiag.runs.export import write_export
-    from tsdiag.search.storage import artifact_store
+    from tsdiag.search.artifacts import artifact_store
     from tsdiag.store.chosen import chosen_run, chosen_study
     from tsdiag.store.database import open_store
 

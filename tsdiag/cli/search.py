@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tsdiag.cli.opening import DEFAULT_PATIENCE, PatienceOption
 from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage, Workers
 from tsdiag.errors import UsageError, redact
 
@@ -65,6 +66,7 @@ def search(
     storage: Storage = DEFAULT_STORAGE,
     device: Device = "auto",
     repair: Repair = None,
+    patience: PatienceOption = DEFAULT_PATIENCE,
     dry_run: DryRun = False,
 ) -> None:
     """Search transformers against the baseline; the same line again resumes.
@@ -94,7 +96,7 @@ def search(
 
         typer.echo(dry_run_text(spec, workers, device))
         return
-    _search(spec, storage, workers, device, repair)
+    _search(spec, storage, workers, device, repair, patience)
 
 
 def _study_to_repair(storage: str, study: str | None) -> StudySpec:
@@ -105,23 +107,36 @@ def _study_to_repair(storage: str, study: str | None) -> StudySpec:
     return study_to_repair(open_store(storage, read_only=True), study)
 
 
-def _search(spec: StudySpec, storage: str, workers: int, device: str, repair: int | None) -> None:
+def _search(
+    spec: StudySpec, storage: str, workers: int, device: str, repair: int | None, patience: str
+) -> None:
+    from tsdiag.cli.opening import open_for_work
     from tsdiag.cli.progress import Progress, search_lines
     from tsdiag.report.data_summary import data_summary_text
     from tsdiag.search.conduct import conduct, prepare
     from tsdiag.search.repairing import asked_repair, enqueue_repair
-    from tsdiag.store.database import open_store
 
-    store = open_store(storage)
+    store = open_for_work(storage, patience)
     asked = None if repair is None else asked_repair(store, spec, repair)
     typer.echo(f"study {spec.name}: reading the data", err=True)
     dataset = prepare(store, spec)
     typer.echo(data_summary_text(dataset.summary), err=True)
     if asked is not None:
         typer.echo(enqueue_repair(store, spec, asked), err=True)
+    _tell_connections(store, workers, device)
     with Progress(search_lines) as progress:
         result = conduct(store, spec, dataset, workers=workers, device=device, show=progress)
     _print_result(store, spec, result, storage)
+
+
+def _tell_connections(store: Store, workers: int, device: str) -> None:
+    from tsdiag.runs.environment import choose_device
+    from tsdiag.search.conduct import default_workers
+    from tsdiag.search.connections import connections, connections_line
+
+    if (found := connections(store)) is not None:
+        count = workers or default_workers(choose_device(device))
+        typer.echo(connections_line(found, count, 1), err=True)
 
 
 def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: str) -> None:

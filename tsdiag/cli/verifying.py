@@ -20,14 +20,13 @@ def verify(
 ) -> None:
     """Verify a trial's diagnosis; the result is in the store afterwards."""
     started = time.time()  # before torch is loaded, which is the person's time as well
+    from tsdiag.cli.opening import open_for_work
     from tsdiag.cli.progress import Progress
     from tsdiag.explanation import explained
     from tsdiag.search.verification import verify
     from tsdiag.store.chosen import chosen_study, explained_run
-    from tsdiag.store.database import open_store
 
-    open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
-    store = open_store(storage)
+    store = open_for_work(storage, known=True)
     row = explained_run(store, chosen_study(store, study).name, trial)
     diagnosis = explained(store, row)
     with Progress(stage_lines) as progress:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tsdiag.cli.opening import DEFAULT_PATIENCE, PatienceOption
 from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage
+
+if TYPE_CHECKING:
+    from tsdiag.store.database import Store
 
 Index = Annotated[
     int | None,
@@ -25,6 +29,7 @@ def worker(
     device: Device = "auto",
     index: Index = None,
     of: Of = 1,
+    patience: PatienceOption = DEFAULT_PATIENCE,
     deadline: Deadline = math.inf,
     finals_only: FinalsOnly = False,
     verify: Verify = "",
@@ -33,34 +38,53 @@ def worker(
 
     Start as many as you like, on any machine that reaches the database, the
     artifact folder and the data. One thread each. Ctrl-C or SIGTERM hands the
-    running trial back.
+    running trial back within ten seconds.
     """
     import os
-    import time
 
     # Before torch is loaded: two threads that share a busy core are slower than one.
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    from tsdiag.search.interruption import Interruption
-    from tsdiag.search.spec import stored_spec
+    from tsdiag.cli.opening import await_store
+    from tsdiag.search.interruption import PARENT, Interruption
     from tsdiag.search.verifier import Verifier
     from tsdiag.search.worker import Place, Worker
-    from tsdiag.store.database import open_store
-    from tsdiag.store.studies import load_study
 
     torch.set_num_threads(1)
-    open_store(storage, read_only=True)  # a mistyped database is an error, not a new one
-    store = open_store(storage)
-    timeout = stored_spec(name, load_study(store, name).spec).search.timeout
-    if math.isinf(deadline) and timeout:
-        deadline = time.time() + timeout
+    by_hand = PARENT not in os.environ
     if index is None:
         # Two workers of one index would draw the same trials.
         index = int.from_bytes(os.urandom(4))
-    place = Place(index, of, deadline, device, finals_only, verify)
     with Interruption() as interruption:
+        store = await_store(storage, patience, interruption.__bool__)
+        if by_hand:
+            deadline = _join(store, name, of)
+        place = Place(index, of, deadline, device, finals_only, verify)
         if verify:
             Verifier(store, place, interruption).work()
         else:
             Worker(store, name, place, interruption).work()
+
+
+def _join(store: Store, name: str, of: int) -> float:
+    """Return when the study's time is over; say what whoever starts workers wants to know."""
+    import time
+
+    from tsdiag.report.wording import duration
+    from tsdiag.search.clock import join
+    from tsdiag.search.connections import connections, connections_line
+    from tsdiag.search.spec import stored_spec
+    from tsdiag.store.studies import load_study
+
+    deadline = join(store, name, stored_spec(name, load_study(store, name).spec).search.timeout)
+    if (found := connections(store)) is not None:
+        typer.echo(connections_line(found, of, 0), err=True)
+    left = deadline - time.time()
+    if left <= 0:
+        typer.echo(
+            f"the time of study {name} has been over for {duration(-left)}; more of it: tsdiag "
+            "search STUDY --timeout TIME",
+            err=True,
+        )
+    return deadline

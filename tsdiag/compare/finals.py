@@ -15,10 +15,10 @@ from tsdiag.store.runs import (
     WHOLE,
     RunRow,
     best_runs,
+    end_dead,
     find_runs,
     latest,
     seeds_above,
-    update_run,
 )
 
 # The best of many trials is partly luck. So several go to the final runs, and which of them meets
@@ -98,6 +98,8 @@ class Finals:
         """Claim the next final run, seed by seed so that pairs are complete early, or None."""
         for candidate, seed in self.pending():
             if claim(self._store, self._key(candidate, seed), self._owner, _LEASE):
+                end_dead(self._store, self.runs(candidate, seed), "its worker died")
+                # Read again: one that was only late may have ended at that moment.
                 runs = self.runs(candidate, seed)
                 last = latest(runs)
                 if last is None or last.state not in _ENDED:
@@ -142,9 +144,6 @@ class Finals:
         release(self._store, self._key(candidate, seed), self._owner)
 
     def _request(self, candidate: Candidate, seed: int, runs: list[RunRow]) -> Request:
-        for row in runs:
-            if row.state == "running":
-                update_run(self._store, row.id, state="interrupted", reason="its worker died")
         return Request(
             study=self._study,
             role="final",

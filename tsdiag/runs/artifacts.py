@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from typing import BinaryIO, Protocol
 
-from tsdiag.errors import StoreError
+from tsdiag.errors import StoreError, Unreachable
+
+_LASTING = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 class ArtifactStore(Protocol):
@@ -41,15 +44,16 @@ def write_bytes(store: ArtifactStore, name: str, data: bytes) -> str:
     """Write bytes under a name and return the name.
 
     Raises:
+        Unreachable: there is no room, or no way there, for now.
         StoreError: the folder or bucket cannot be written, or the name leads out of it.
     """
     plain_name(name)
     try:
         store.write(name, io.BytesIO(data))
     except OSError as error:
-        raise StoreError(
+        raise _kind(error)(
             f"write artifact {name} ({len(data):,} bytes): {error}; make room or correct the "
-            "rights of the artifact folder, then run the same command again"
+            "rights of the artifact folder or bucket, then run the same command again"
         ) from error
     return name
 
@@ -58,6 +62,7 @@ def read_bytes(store: ArtifactStore, name: str) -> bytes:
     """Return the bytes under a name.
 
     Raises:
+        Unreachable: there is no way there for now.
         StoreError: there are none, or the name leads out of the folder.
     """
     plain_name(name)
@@ -65,10 +70,22 @@ def read_bytes(store: ArtifactStore, name: str) -> bytes:
         with store.open_reader(name) as reader:
             return reader.read()
     except Exception as error:
+        if isinstance(error, OSError) and _kind(error) is Unreachable:
+            raise Unreachable(
+                f"read artifact {name}: {error}; see that the artifact folder can be reached"
+            ) from error
+        missing = not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
+        found = f"not found ({type(error).__name__})" if missing else str(error)
         raise StoreError(
-            f"read artifact {name}: not found ({type(error).__name__}); it lies in the folder "
-            "beside the database: copy both together, or run the trial again"
+            f"read artifact {name}: {found}; it lies where TSDIAG_ARTIFACTS said when the trial "
+            "ran, by default in the folder beside the database: copy both together, or run the "
+            "trial again"
         ) from error
+
+
+def _kind(error: OSError) -> type[StoreError]:
+    """Return as what an error is told: rights, and names that are not there, stay as they are."""
+    return StoreError if error.errno in _LASTING else Unreachable
 
 
 def remove_bytes(store: ArtifactStore, name: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,18 +20,19 @@ from tsdiag.diagnostics.probes import AT_END, LIVE, STATES, unmeasured
 from tsdiag.diagnostics.probes.probe import Probe
 from tsdiag.diagnostics.probes.watcher import Note, Watcher
 from tsdiag.diagnostics.signals import SignalName, Trace
-from tsdiag.errors import StoreError, without_passwords
+from tsdiag.errors import StoreError, Unreachable, without_passwords
 from tsdiag.models import build
-from tsdiag.runs.artifacts import ArtifactStore, read_bytes, remove_bytes, write_bytes
+from tsdiag.runs.artifacts import ArtifactStore, read_bytes, write_bytes
 from tsdiag.runs.environment import describe
 from tsdiag.runs.examination import examine
 from tsdiag.runs.origin import begin_with
+from tsdiag.runs.outbox import Outbox, TakenOver
 from tsdiag.runs.recorder import Recorder
 from tsdiag.runs.weights import pack_trained, shapes_of
 from tsdiag.store.cases import UNMEASURED
-from tsdiag.store.curves import append_curves, load_trace, merge_curves
+from tsdiag.store.curves import load_trace, merge_curves
 from tsdiag.store.database import Store
-from tsdiag.store.runs import RunRow, create_run, get_run, update_run
+from tsdiag.store.runs import RunRow, create_run, end_run, get_run, update_run
 from tsdiag.training.checkpoint import Progress
 from tsdiag.training.evaluation import Pause, go_on
 from tsdiag.training.loop import Ending, Stop, Training
@@ -43,6 +45,15 @@ _DROPOUT_STREAM = 1 << 32
 
 # Which states leave weights that are worth keeping.
 FINISHED = ("completed", "early_stopped", "timed_out", "pruned")
+
+
+# What is measured of the best weights beside the probes, as keys of a row's metrics.
+Score = Callable[[nn.Module], dict[str, Any]]
+
+
+def unscored(_: nn.Module) -> dict[str, Any]:
+    """Measure nothing."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,9 @@ class Execution:
         self.artifacts = artifacts
         self.device = device
         self.id = uuid4().hex
+        self._outbox = Outbox(store, artifacts, self.id)
         self._checkpoint: str | None = None
+        self._unsaved = False  # the last checkpoint could not be written
         self._remark = ""
         self._probes = probes
         self._failures: dict[str, str] = {}
@@ -109,13 +122,17 @@ class Execution:
         on_resume: Callable[[Trace], None] | None = None,
         pause: Pause = go_on,
         hear: Note | None = None,
+        score: Score = unscored,
     ) -> Done:
         """Train to an end and store it; an exception is stored too, and raised on.
+
+        While the database is away, training goes on; what there is to store waits.
 
         Dropout draws from torch's default generator, since its kernels accept no other: the run
         forks and seeds it, so nothing outside is disturbed. ``on_resume`` is shown what the run
         that this one continues had measured; ``pause`` is called between the probes at the end;
-        ``hear`` is told each reading while the run trains, before ``stop`` is asked.
+        ``hear`` is told each reading while the run trains, before ``stop`` is asked; ``score`` is
+        asked about the best weights, and its answer is stored with how the run ended.
         """
         self._pause, self._hear = pause, hear
         self._create_row()
@@ -123,7 +140,7 @@ class Execution:
             with torch.random.fork_rng(devices=self._cuda_devices()):
                 training = self._prepare(observers, on_resume)
                 ending = training.run(lambda moment: self._after_step(training, moment, stop))
-                return self._finish(training, ending)
+                return self._finish(training, ending, score)
         except BaseException as error:
             self._break_off(error)
             raise
@@ -142,6 +159,8 @@ class Execution:
             return training
         try:
             trace = self._resume(training, parent, parent.checkpoint)
+        except Unreachable:
+            raise
         except StoreError as error:
             self._remark = f"; begun anew: {error}"
             return self._begin(observers)
@@ -180,11 +199,11 @@ class Execution:
             raise StoreError(f"run {parent.id} had another configuration")
         if parent.origin != self.request.origin:
             raise StoreError(f"run {parent.id} began with other weights")
-        training.resume(read_bytes(self.artifacts, checkpoint))
+        training.resume(self.store.patience(lambda: read_bytes(self.artifacts, checkpoint)))
         return load_trace(self.store, parent.id).until(training.progress.step, STATES)
 
     def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
-        append_curves(self.store, self.id, list(trace.signals))
+        self._outbox.add(trace.signals)
         self._before = (parent.seconds, parent.cpu_seconds)
         # The watcher's own: what failed before the break is not asked again after it.
         self._failures.update(parent.metrics.get("failed_probes", {}))
@@ -203,45 +222,65 @@ class Execution:
         # that the run resumed from it measures again.
         if (state := stop(moment)) is not None or moment.evaluating:
             return state
-        if moment.step == 1:
-            self._flush()  # the first evaluation, so that a run can be read from its beginning
         if moment.evaluated_step == moment.step:
-            self._flush()
-            self._update(
+            self._note_columns(
                 step=moment.step,
                 validation_loss=moment.best_validation_loss,
                 last_validation_loss=moment.validation_loss,
             )
+        # With the first evaluation, so that a run can be read from its beginning.
+        if moment.step == 1 or moment.evaluated_step == moment.step:
+            self._outbox.add(self._recorder.take())
+            self._outbox.offer()
         if time.monotonic() - self._saved > CHECKPOINT_EVERY:
-            self._save(training)
+            self._save_if_possible(training)
         return None
+
+    def _save_if_possible(self, training: Training) -> None:
+        """Save a checkpoint, or go on with the one before: what cannot be saved is no failure."""
+        self._outbox.add(self._recorder.take())
+        self._saved = time.monotonic()
+        # Nobody would know of a checkpoint that the row does not name.
+        if not self._outbox.offer():
+            return
+        try:
+            self._save(training)
+        except Unreachable as error:
+            if not self._unsaved:
+                sys.stderr.write(f"{error}; training goes on from the checkpoint before\n")
+            self._unsaved = True
+        else:
+            self._unsaved = False
 
     def _save(self, training: Training) -> None:
         """Write the new checkpoint, name it in the row, then remove the one before."""
-        # Curves first: they must reach as far as the checkpoint that a resumed run begins with.
-        self._flush()
         old, name = self._checkpoint, f"{self.id}-{training.progress.step}.checkpoint"
         self._checkpoint = write_bytes(self.artifacts, name, training.checkpoint())
-        self._update(checkpoint=name, step=training.progress.step)
+        self._note_columns(checkpoint=name, step=training.progress.step)
         if old != name:
-            remove_bytes(self.artifacts, old)
+            self._outbox.remove(old)
+        self._outbox.offer()
         self._saved = time.monotonic()
 
-    def _finish(self, training: Training, ending: Ending) -> Done:
+    def _finish(self, training: Training, ending: Ending, score: Score) -> Done:
         interrupted = ending.state == "interrupted"
-        self._flush()
+        self._outbox.add(self._recorder.take())
         if interrupted:
-            self._save(training)
-        progress, weights = ending.progress, None
+            # Where it cannot be written, whoever goes on begins at the one before.
+            with suppress(Unreachable):
+                self._save(training)
+        progress, weights, scores = ending.progress, None, {}
         if progress.best_weights:
             training.model.load_state_dict(progress.best_weights)
         if ending.state in FINISHED and progress.best_weights:
             trained = pack_trained(training.model, self.request.config, self.dataset)
-            weights = write_bytes(self.artifacts, f"{self.id}.safetensors", trained)
+            name = f"{self.id}.safetensors"
+            weights = self.store.patience(lambda: write_bytes(self.artifacts, name, trained))
             self._examine(training.model, progress.best_step)
-        self._flush()
-        self._update(
-            metrics={"best_step": progress.best_step, **self._unmeasured()},
+            scores = score(training.model)
+        self._outbox.add(self._recorder.take())
+        self._note_columns(
+            metrics={"best_step": progress.best_step, **self._unmeasured(), **scores},
             state=ending.state,
             reason=ending.reason + self._remark,
             step=progress.step,
@@ -250,9 +289,9 @@ class Execution:
             weights=weights,
             checkpoint=self._checkpoint if interrupted else None,
         )
-        # After the row has let go of it, or a crash in between would leave a name without a file.
         if not interrupted:
-            remove_bytes(self.artifacts, self._checkpoint)
+            self._outbox.remove(self._checkpoint)
+        self._outbox.send()
         # Tidying: unmerged they read the same, so a store out of reach ends no run.
         with suppress(StoreError):
             merge_curves(self.store, self.id)
@@ -285,17 +324,22 @@ class Execution:
 
     def _break_off(self, error: BaseException) -> None:
         """Store how an exception ended the run: a person's Ctrl-C leaves it to be resumed."""
-        failed = isinstance(error, Exception)
+        if isinstance(error, TakenOver):
+            with suppress(StoreError):
+                end_run(self.store, self.id, state="interrupted", reason="taken over by another")
+            return
+        # A store that cannot be reached is no fault of the run: another worker goes on with it.
+        failed = isinstance(error, Exception) and not isinstance(error, Unreachable)
         reason = without_passwords(f"{type(error).__name__}: {error}")[:2000]
+        self._outbox.add(self._recorder.take())
+        state, checkpoint = ("failed", None) if failed else ("interrupted", self._checkpoint)
+        metrics = self._unmeasured()
+        self._note_columns(state=state, reason=reason, checkpoint=checkpoint, metrics=metrics)
+        if failed:
+            self._outbox.remove(self._checkpoint)
         # The error itself matters more than that the store, too, is out of reach.
-        with suppress(StoreError):
-            self._flush()
-        with suppress(StoreError):
-            state, checkpoint = ("failed", None) if failed else ("interrupted", self._checkpoint)
-            metrics = self._unmeasured()
-            self._update(state=state, reason=reason, checkpoint=checkpoint, metrics=metrics)
-            if failed:
-                remove_bytes(self.artifacts, self._checkpoint)
+        with suppress(StoreError, TakenOver):
+            self._outbox.send()
 
     def _unmeasured(self) -> dict[str, Any]:
         """Return which probes failed: what could not be measured must never look like health."""
@@ -304,13 +348,12 @@ class Execution:
         failed = {name: f"failed at {why}" for name, why in self._failures.items()}
         return {"failed_probes": dict(self._failures), UNMEASURED: unmeasured(failed)}
 
-    def _flush(self) -> None:
-        append_curves(self.store, self.id, self._recorder.take())
-
     def _update(self, **columns: object) -> None:
-        update_run(
-            self.store,
-            self.id,
+        self._note_columns(**columns)
+        self._outbox.send()
+
+    def _note_columns(self, **columns: object) -> None:
+        self._outbox.set(
             seconds=self._before[0] + time.monotonic() - self._began,
             cpu_seconds=self._before[1] + time.process_time() - self._cpu,
             **columns,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tsdiag.config import RunConfig
 from tsdiag.models import Shapes, count_parameters
+from tsdiag.runs.cgroup import left_bytes
 
 # Weights, gradients, two moments of Adam and the best weights so far: five copies of 4 bytes.
 _BYTES_PER_PARAMETER = 5 * 4
@@ -16,10 +17,14 @@ _SKETCHES = (2, 4)
 
 
 def available_bytes(device: torch.device, sharers: int = 1) -> int:
-    """Return what one of several processes may take of the free memory [bytes]."""
+    """Return what one of several processes may take of the free memory [bytes].
+
+    In a container, of what its limit leaves.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * 0.9) // sharers
-    return int(psutil.virtual_memory().available * 0.9) // sharers
+    free, left = psutil.virtual_memory().available, left_bytes()
+    return int((free if left is None else min(free, left)) * 0.9) // sharers
 
 
 def parameter_bytes(config: RunConfig, shapes: Shapes) -> int:

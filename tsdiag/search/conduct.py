@@ -18,13 +18,15 @@ from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.errors import TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
+from tsdiag.search.artifacts import artifact_store
+from tsdiag.search.clock import join, others_at_work
 from tsdiag.search.crew import Crew
 from tsdiag.search.explaining import refresh
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.mirror import renew_notes
 from tsdiag.search.registration import register
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
 from tsdiag.store.findings import Told, told_of
@@ -126,9 +128,10 @@ def conduct(
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
     started = time.time()
-    deadline = started + (spec.search.timeout or math.inf)
+    deadline = math.inf if finals_only else _deadline(store, spec)
     places = [Place(i, count, deadline, chosen.type, finals_only) for i in range(count)]
     with Interruption() as interruption, Crew(store, spec.name, places) as crew:
+        store.patience.stopped = interruption.__bool__
         stopping = False
         while crew.is_working():
             show(Snapshot(spec, *_standing(store, spec), started, deadline, count))
@@ -179,10 +182,9 @@ def conclude(
     comparison = None if finals.pending() else stored_comparison(store, spec.name)
     if comparison is not None:
         return comparison
-    endless = spec.with_search(timeout="365d")
     dataset = load_dataset(spec.data)
     result = conduct(
-        store, endless, dataset, workers=workers, device=device, finals_only=True, show=show
+        store, spec, dataset, workers=workers, device=device, finals_only=True, show=show
     )
     if result.interrupted:
         raise KeyboardInterrupt
@@ -192,6 +194,18 @@ def conclude(
             "again to go on"
         )
     return result.comparison
+
+
+def _deadline(store: Store, spec: StudySpec) -> float:
+    """Return when this search's time is over: others' at work on it, or as long as was asked."""
+    others = others_at_work(store, spec.name)
+    deadline = join(store, spec.name, spec.search.timeout, anew=not others)
+    if others and not math.isinf(deadline):
+        left = max(0.0, deadline - time.time())
+        sys.stderr.write(
+            f"{others} at work on {spec.name} already: their time is shared, {left:.0f} s of it\n"
+        )
+    return deadline
 
 
 def _refresh(

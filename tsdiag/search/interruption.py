@@ -1,15 +1,24 @@
-"""Stopping cleanly: the first signal lets the running step end, the second ends at once."""
+"""Stopping cleanly: the first signal lets the running step end, the second ends at once.
+
+A worker whose step, evaluation or probe takes too long to be waited for hands over what it is at
+from a thread, as it was saved last, and ends.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
 # Set by `tsdiag search` for the workers it starts: without it they would outlive a kill -9 of it.
 PARENT = "TSDIAG_PARENT"
+# Between a signal and the hand-over, and at most for that: launchers give ten seconds at the least
+# before they kill [s].
+_GRACE, _LAST = 6.5, 2.5
 
 
 class Interruption:
@@ -17,6 +26,8 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
+        # What to do before ending, where the main thread does not come to it in time.
+        self.overdue: Callable[[], object] | None = None
         self._parent = int(os.environ.get(PARENT, "0"))
         self._before: dict[int, object] = {}
 
@@ -44,3 +55,22 @@ class Interruption:
         if self.requested:
             os._exit(128 + number)
         self.requested = True
+        if self.overdue is not None:
+            _later(_GRACE, self._end)
+            _later(_GRACE + _LAST, lambda: os._exit(1))
+
+    def _end(self) -> None:
+        try:
+            assert self.overdue is not None
+            self.overdue()
+        except BaseException as error:
+            sys.stderr.write(f"could not hand over: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+
+
+def _later(seconds: float, do: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True  # a main thread that comes to its end is not held up
+    timer.start()

@@ -17,8 +17,8 @@ from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.plots import figures
 from tsdiag.plots.svg import svg
 from tsdiag.report.diagnosis import diagnosis_markdown
+from tsdiag.runs.artifacts import ArtifactStore
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import AtomicFolder
 from tsdiag.store.runs import RunRow
 
 # User attributes of a trial, which the dashboard shows as columns.
@@ -29,7 +29,7 @@ CAUSE = "tsdiag:cause"
 MOST_NOTES = 500
 
 
-def mirror(trial: optuna.Trial, case: Case, diagnosis: Diagnosis, artifacts: AtomicFolder) -> None:
+def mirror(trial: optuna.Trial, case: Case, diagnosis: Diagnosis, artifacts: ArtifactStore) -> None:
     """Give a trial that is not told yet its state, top cause, note and figures.
 
     Attributes and artifacts of a finished trial are immutable, so this comes before ``tell``.

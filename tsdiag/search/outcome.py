@@ -6,7 +6,10 @@ from the region that diverges.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from tsdiag.store.runs import RunRow
@@ -20,6 +23,18 @@ _STOPPED = ("pruned", "timed_out")
 
 def tell_outcome(study: optuna.Study, number: int, row: RunRow) -> None:
     """Tell a study how a trial's run ended; telling it twice does no harm."""
+    # Even where the first time came through, and the database was gone before it answered.
+    with suppress(UpdateFinishedTrialError):
+        _tell(study, number, row)
+
+
+def tell_failure(study: optuna.Study, number: int) -> None:
+    """Tell a study that a trial has no result; telling it twice does no harm."""
+    with suppress(UpdateFinishedTrialError):
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _tell(study: optuna.Study, number: int, row: RunRow) -> None:
     if row.state in _COMPLETE and row.validation_loss is not None:
         study.tell(number, row.validation_loss, skip_if_finished=True)
     elif row.state in _STOPPED and row.validation_loss is not None:
@@ -27,7 +42,7 @@ def tell_outcome(study: optuna.Study, number: int, row: RunRow) -> None:
     elif row.state in ("diverged", "infeasible", *_STOPPED):
         _tell_bad(study, number, row)
     else:
-        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        tell_failure(study, number)
 
 
 def _tell_bad(study: optuna.Study, number: int, row: RunRow) -> None:

@@ -3,22 +3,27 @@
 A trial is asked and leased under one lock, so a running trial without a live lease has lost its
 worker: its outcome is told from its run if that had ended, else it is failed and a successor is
 queued that resumes from its newest checkpoint. Whoever asks next does this first.
+
+A worker may be stopped for longer than any lease at any line of this, or lose the database there,
+and go on: so what it does under the lock it checks afterwards, and what is half done looks like the
+work of a dead one, which the next asker finds. That makes every method harmless to repeat.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from tsdiag.search.outcome import tell_outcome
+from tsdiag.search.outcome import tell_failure, tell_outcome
 from tsdiag.search.space import ENQUEUED, ORIGIN
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, find_runs, latest, update_run
+from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, latest, update_run
 
 # A lease outlives the longest silence of a healthy worker: one training step, one batch of an
 # evaluation or one probe of the last weights, of a model so large that hardly anybody waits for
@@ -45,14 +50,18 @@ class TrialQueue:
         self.study = study
         self.role = role
         self._store = store
-        self._name = name
+        self.name = name
         self._owner = owner()
+        self._ask_key = f"{study.study_name}/ask"
 
     def claim(self, wanted: int) -> optuna.Trial | None:
         """Return the next trial to run, or None while ``wanted`` ones are finished or running.
 
         A repair is run even so: it was asked for beside them.
         """
+        return self._store.patience(lambda: self._claim(wanted))
+
+    def _claim(self, wanted: int) -> optuna.Trial | None:
         with self._alone():
             trials = self._reaped()
             counted = _counted(trials)
@@ -63,9 +72,24 @@ class TrialQueue:
             trial = self._waiting(trials, (REPAIRS,) if spent else (RESUMES, REPAIRS))
             if trial is None and not spent:
                 trial = self.study.ask()
-            if trial is not None:
-                claim(self._store, self._key(trial.number), self._owner, LEASE)
-            return trial
+            if trial is None or self._is_mine(trial):
+                return trial
+        return self._claim(wanted)
+
+    def _is_mine(self, trial: optuna.Trial) -> bool:
+        """Take the lease of a trial just asked for; False where we came too late to have it.
+
+        Then it looks like a dead worker's, and is queued again unless enough were asked for.
+        """
+        key = self._key(trial.number)
+        if not claim(self._store, key, self._owner, LEASE):
+            return False
+        # Another one may have found it without a lease, or asked for one more than there are.
+        state = self.study._storage.get_trial(trial._trial_id).state
+        if state == TrialState.RUNNING and self._keep_alone():
+            return True
+        release(self._store, key, self._owner)
+        return False
 
     def _waiting(self, trials: list[FrozenTrial], marks: tuple[str, ...]) -> optuna.Trial | None:
         """Return the first trial in the queue with one of these attributes, the first one first.
@@ -75,11 +99,12 @@ class TrialQueue:
         for mark in marks:
             for trial in trials:
                 if trial.state == TrialState.WAITING and mark in trial.user_attrs:
-                    # As ``Study.ask`` takes one; nobody else does while we are alone.
-                    self.study._storage.set_trial_state_values(
-                        trial._trial_id, state=TrialState.RUNNING
-                    )
-                    return optuna.Trial(self.study, trial._trial_id)
+                    # As ``Study.ask`` takes one; it may be another's by now.
+                    with suppress(UpdateFinishedTrialError):
+                        if self.study._storage.set_trial_state_values(
+                            trial._trial_id, TrialState.RUNNING
+                        ):
+                            return optuna.Trial(self.study, trial._trial_id)
         return None
 
     def keep(self, number: int) -> bool:
@@ -89,19 +114,32 @@ class TrialQueue:
     def finish(self, number: int, row: RunRow) -> None:
         """Tell Optuna how a trial ended, once, and give its lease back.
 
-        Where another worker has taken the trial for dead, its successor's result is the one that
-        counts, and this run is one that was cut short.
+        Where another worker has taken the trial for dead, it has told how this run ended, or it
+        has queued a successor, whose result is the one that counts.
         """
+        self._store.patience(lambda: self._finish(number, row))
+
+    def _finish(self, number: int, row: RunRow) -> None:
         if self.keep(number):
             tell_outcome(self.study, number, row)
             release(self._store, self._key(number), self._owner)
-        else:
+        elif number in {t.user_attrs.get(RESUMES) for t in self.study.get_trials(deepcopy=False)}:
             update_run(self._store, row.id, state="interrupted", reason="taken over by another")
 
     def hand_back(self, number: int) -> None:
         """Queue an interrupted trial again, for this or any other worker to resume."""
+        self._store.patience(lambda: self._hand_back(number))
+
+    def _hand_back(self, number: int) -> None:
         with self._alone():
             self._requeue(self._frozen(number), {})
+        release(self._store, self._key(number), self._owner)
+
+    def abandon(self, number: int) -> None:
+        """Settle a trial by what is stored of it, as a dead worker's: ours must end now."""
+        with self._alone():
+            if self.keep(number):
+                self._reap(self._frozen(number), "its worker was asked to stop", died=False)
         release(self._store, self._key(number), self._owner)
 
     def finished(self) -> int:
@@ -111,6 +149,9 @@ class TrialQueue:
 
     def running(self) -> int:
         """Return how many trials a live worker is at; those of dead ones are queued again."""
+        return self._store.patience(self._running)
+
+    def _running(self) -> int:
         with self._alone():
             trials = _counted(self._reaped())
         return sum(not trial.state.is_finished() for trial in trials)
@@ -138,8 +179,12 @@ class TrialQueue:
 
     def _reaped(self) -> list[FrozenTrial]:
         trials = self.study.get_trials(deepcopy=False)
+        for trial in _surplus(trials):
+            if trial.state == TrialState.WAITING:
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        if not running:
+        # After an outage the living are given the time to renew what ran out meanwhile.
+        if not running or self._store.patience.is_settling():
             return trials
         live = {
             lease.key
@@ -150,14 +195,21 @@ class TrialQueue:
             key = self._key(trial.number)
             # Taken from a worker that may be late and alive: its next renewal tells it so.
             if key not in live and claim(self._store, key, self._owner, LEASE):
-                self._reap(trial)
+                self._reap(trial, "its worker died", died=True)
                 release(self._store, key, self._owner)
         return self.study.get_trials(deepcopy=False)
 
-    def _reap(self, trial: FrozenTrial) -> None:
+    def _reap(self, trial: FrozenTrial, reason: str, *, died: bool) -> None:
         run = self.run(trial.number)
-        if run is not None and run.state not in ("running", "interrupted"):
+        if run is not None and run.state == "running":
+            # It may end at this very moment: one of the two is first.
+            end_run(self._store, run.id, state="interrupted", reason=reason)
+            run = get_run(self._store, run.id)
+        if run is not None and run.state != "interrupted":
             tell_outcome(self.study, trial.number, run)
+            return
+        if not died:
+            self._requeue(trial, {})
             return
         step = run.step if run else 0
         before, at = trial.user_attrs.get(DEATHS, (0, step))
@@ -167,10 +219,8 @@ class TrialQueue:
                 f"its worker died {deaths} times at step {step}, as if it needs too much memory"
             )
             update_run(self._store, run.id, state="failed", reason=reason)
-            self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            tell_failure(self.study, trial.number)
             return
-        if run is not None:
-            update_run(self._store, run.id, state="interrupted", reason="its worker died")
         self._requeue(trial, {DEATHS: (deaths, step)})
 
     def _requeue(self, trial: FrozenTrial, more: dict[str, Any]) -> None:
@@ -189,11 +239,11 @@ class TrialQueue:
             self.study.enqueue_trial(
                 {**inherited, **trial.params}, user_attrs={**trial.user_attrs, **lineage, **more}
             )
-        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        tell_failure(self.study, trial.number)
 
     def run(self, number: int) -> RunRow | None:
         """Return the newest run of a trial, or None where it has none yet."""
-        return latest(find_runs(self._store, self._name, role=self.role, trial=number))
+        return latest(find_runs(self._store, self.name, role=self.role, trial=number))
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -202,14 +252,34 @@ class TrialQueue:
         return f"{self.study.study_name}/trial/{number}"
 
     def _alone(self) -> AbstractContextManager[None]:
-        return held(self._store, f"{self.study.study_name}/ask", self._owner, _ASK_LEASE)
+        return held(self._store, self._ask_key, self._owner, _ASK_LEASE)
+
+    def _keep_alone(self) -> bool:
+        """Tell whether nobody else was let in since: a lock, too, can run out."""
+        return renew(self._store, self._ask_key, self._owner, _ASK_LEASE)
 
 
 def _counted(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that count against the budget: not the waiting, not the continued."""
     continued = {trial.user_attrs.get(RESUMES) for trial in trials}
+    surplus = {trial.number for trial in _surplus(trials)}
     return [
         trial
         for trial in trials
-        if trial.state != TrialState.WAITING and trial.number not in continued
+        if trial.state != TrialState.WAITING
+        and trial.number not in continued
+        and trial.number not in surplus
     ]
+
+
+def _surplus(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the second successors of one trial: queued twice when an answer was lost."""
+    seen: set[int] = set()
+    found = []
+    for trial in trials:
+        resumes = trial.user_attrs.get(RESUMES)
+        if resumes in seen:
+            found.append(trial)
+        elif resumes is not None:
+            seen.add(resumes)
+    return found

@@ -1,26 +1,81 @@
-"""Optuna's storage and artifact folder for a storage URL."""
+"""Optuna's storage for a storage URL."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-from typing import BinaryIO
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from tsdiag.errors import StoreError, redact
-from tsdiag.runs.artifacts import plain_name
-from tsdiag.store.database import BUSY, Store
-from tsdiag.store.failures import told
+from tsdiag.errors import StoreError, Unreachable
+from tsdiag.store.database import Store, timeouts
+from tsdiag.store.failures import explain, is_passing, told
 from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
-from tsdiag.store.urls import parse
 
-FOLDER = "tsdiag-artifacts"
+
+class PatientStorage(optuna.storages.RDBStorage):
+    """Optuna's tables, waiting for a database that is away as the store's patience says.
+
+    New trials are asked for once: whether one came through cannot be told from here. The queue
+    can tell, and asks again.
+    """
+
+    def __init__(self, store: Store, options: dict[str, object]) -> None:
+        self._patience = store.patience
+        self._shown = store.url
+        with _unreachable(self._shown):
+            super().__init__(store.full_url, engine_kwargs=options)
+
+    def _create_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None = None
+    ) -> FrozenTrial:
+        with _unreachable(self._shown):
+            return super()._create_new_trial(study_id, template_trial)
+
+
+def _patiently(name: str) -> Callable[..., Any]:
+    """Return a method of Optuna's storage, each of which is one transaction, made patient."""
+    method = getattr(optuna.storages.RDBStorage, name)
+
+    @functools.wraps(method)
+    def tried(self: PatientStorage, *arguments: Any, **options: Any) -> Any:
+        def once() -> Any:
+            with _unreachable(self._shown):
+                return method(self, *arguments, **options)
+
+        return self._patience(once)
+
+    return tried
+
+
+@contextmanager
+def _unreachable(shown: str) -> Iterator[None]:
+    """Tell what Optuna's storage says of an outage as tsdiag's own tables do."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
+        cause = error if isinstance(error, DBAPIError) else error.__cause__
+        if isinstance(cause, DBAPIError) and is_passing(cause):
+            raise Unreachable(explain(shown, "use", cause)) from error
+        raise
+
+
+# What Optuna calls on it, beside the creation of studies and trials.
+for _name in (
+    *("get_all_studies", "get_study_directions", "get_study_id_from_name"),
+    *("get_study_name_from_id", "get_study_system_attrs", "get_study_user_attrs"),
+    *("set_study_system_attr", "set_study_user_attr"),
+    *("get_trial", "get_trial_id_from_study_id_trial_number", "_get_best_trial_id", "_get_trials"),
+    *("_set_trial_param", "set_trial_intermediate_value", "set_trial_state_values"),
+    *("set_trial_system_attr", "set_trial_user_attr"),
+):
+    setattr(PatientStorage, _name, _patiently(_name))
 
 
 def open_storage(store: Store) -> optuna.storages.RDBStorage:
@@ -29,74 +84,14 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
     Raises:
         StoreError: the tables there are of another version of Optuna.
     """
-    options: dict[str, object] = {"poolclass": NullPool}
-    if store.engine.dialect.name == "sqlite":
-        options["connect_args"] = {"timeout": BUSY}
+    options: dict[str, object] = {"poolclass": NullPool, "connect_args": timeouts(store.engine.url)}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         # Two processes that create Optuna's tables at once trip over each other.
         with told(store.url, "open"), held(store, "optuna-tables", owner()):
-            return optuna.storages.RDBStorage(store.full_url, engine_kwargs=options)
+            return store.patience(lambda: PatientStorage(store, options))
     except RuntimeError as error:
         raise StoreError(
             f"open Optuna's tables in {store.url}: {error}; upgrade them with: optuna storage "
             "upgrade --storage URL"
-        ) from error
-
-
-class AtomicFolder(FileSystemArtifactStore):
-    """A folder of artifacts in which a file is there whole or not at all, kill -9 or not."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder)
-        self.folder = folder
-
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        """Open for reading what lies in the folder itself: a link may lead anywhere."""
-        path = self._get_filepath(artifact_id)
-        if path.is_symlink():
-            raise ArtifactNotFound(f"{artifact_id} is a link, which is not followed")
-        return super().open_reader(artifact_id)
-
-    def _get_filepath(self, artifact_id: str) -> Path:
-        # Optuna's own check lets names of subfolders and ".." within the folder pass; the
-        # dashboard gives names from addresses.
-        return self.folder / plain_name(artifact_id)
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write beside the target and rename over it, which file systems do atomically."""
-        target = self._get_filepath(artifact_id)  # a link there is replaced, not followed
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".writing-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content_body.read())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-def artifact_store(store: Store) -> AtomicFolder:
-    """Return the artifact folder of a database: TSDIAG_ARTIFACTS, or a folder beside the file.
-
-    Raises:
-        StoreError: the folder cannot be made.
-    """
-    url = parse(store.full_url)
-    beside = Path(url.database or ".").parent if url.get_backend_name() == "sqlite" else Path()
-    asked = os.environ.get("TSDIAG_ARTIFACTS")
-    if asked is not None and "://" in asked:
-        raise StoreError(
-            f"TSDIAG_ARTIFACTS = {redact(asked)}: only folders can hold artifacts as "
-            "yet; name a folder that all workers reach"
-        )
-    folder = Path(asked or beside / FOLDER)
-    try:
-        return AtomicFolder(folder)
-    except OSError as error:
-        raise StoreError(
-            f"make the artifact folder {folder}: {error}; name another one in TSDIAG_ARTIFACTS"
         ) from error

@@ -11,16 +11,17 @@ from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
 from tsdiag.errors import StoreError
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Execution
+from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.registration import refuse_other_data
-from tsdiag.search.storage import artifact_store
 from tsdiag.search.watch import LeaseWatch
 from tsdiag.search.worker import Place
 from tsdiag.store.database import Store
 from tsdiag.store.interventions import stored_plan
-from tsdiag.store.runs import RunRow, create_run, update_run
+from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.studies import load_study
 from tsdiag.verify.desk import Assignment, Desk
 from tsdiag.verify.plan import read_plan
@@ -45,27 +46,35 @@ class Verifier:
         self._artifacts = artifact_store(store)
         self._base = load_dataset(plan.base.data)
         refuse_other_data(self._base, load_study(store, plan.study))
+        self._at: Assignment | None = None
         self._datasets = {plan.base.data: self._base}
         self._desk = Desk(store, plan, shapes_of(self._base), time.time(), place.deadline)
 
     def work(self) -> None:
         """Carry arms out until none is left that can end in time, or somebody asks to stop."""
+        self._interruption.overdue = self._hand_over
         while not self._interruption:
             assignment = self._desk.next()
             if assignment is not None:
+                self._at = assignment
                 self._run(assignment)
+                self._at = None
             elif self._desk.busy() and time.time() < self._place.deadline:
                 time.sleep(_IDLE)
             else:
                 return
 
+    def _hand_over(self) -> None:
+        """Give a run up, from another thread, since the main one takes too long."""
+        if self._at is not None:
+            self._desk.release(self._at)
+
     def _run(self, assignment: Assignment) -> None:
         """Carry one arm out, whatever happens in it."""
         try:
-            row = self._carry_out(assignment)
-            if row is not None and not self._desk.keep(assignment):
-                # Another process took it over meanwhile; one run an arm counts.
-                update_run(self._store, row.id, state="interrupted", reason="taken over by another")
+            self._carry_out(assignment)
+        except TakenOver:
+            return
         except Exception as error:
             sys.stderr.write(f"{assignment.arm.label}: {type(error).__name__}: {error}\n")
         finally:
@@ -82,15 +91,18 @@ class Verifier:
             raise
         if refusal is not None:
             return self._unrun(assignment, request.config, "infeasible", refusal.reason)
-        keep = LeaseWatch(
-            lambda: self._desk.keep(assignment), self._interruption, self._place.deadline
+        watch = LeaseWatch(
+            lambda: self._desk.keep(assignment),
+            self._interruption,
+            self._place.deadline,
+            self._store.patience,
         )
         # Losses are all that is compared, and other probes would take their part of the budget.
         probes = (STEP_LOSS, VALIDATION_LOSS)
         execution = Execution(
             request, dataset, self._store, self._artifacts, self._device, probes=probes
         )
-        return execution.carry_out(keep, pause=keep.renew).row
+        return execution.carry_out(watch, pause=watch.pause).row
 
     def _dataset(self, config: DataConfig) -> Dataset:
         """Return the data as a remedy wants them scaled."""

@@ -10,23 +10,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from torch import nn
 
 from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.compare.scoring import score_windows
 from tsdiag.config import ENGINE, RunConfig
 from tsdiag.data.dataset import load_dataset
-from tsdiag.errors import TsdiagError
+from tsdiag.errors import TsdiagError, Unreachable
 from tsdiag.runs.audit import audit
 from tsdiag.runs.engine import Choice, choose_engine
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.execute import Done, Execution, Request
 from tsdiag.runs.floors import store_floors
 from tsdiag.runs.levels import block_losses
+from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.budget import is_over, search_deadline
+from tsdiag.search.clock import others_at_work
 from tsdiag.search.explaining import explain_run
+from tsdiag.search.failing import store_failure, store_unrun, told
 from tsdiag.search.interruption import Interruption
-from tsdiag.search.limits import Refusal, refuse_after, refuse_oversized
+from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.mirror import mirror
 from tsdiag.search.pruner import MAX_STEPS, WARMUP_STEPS
 from tsdiag.search.queue import PARENT_RUN, TrialQueue
@@ -40,20 +46,21 @@ from tsdiag.search.space import (
     resolve_baseline,
 )
 from tsdiag.search.spec import stored_spec
-from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.search.watch import LeaseWatch, Watch
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
 from tsdiag.store.clock import read_clock
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, create_run, get_run, update_run
+from tsdiag.store.runs import RunRow, get_run, update_run
 from tsdiag.store.studies import load_study, set_attribute
 from tsdiag.training.evaluation import predict
 from tsdiag.training.schedule import warmup_steps
 
-# How long a worker without work waits before it looks again [s].
-_IDLE = 0.3
+# How long a worker without work waits before it looks again, at first and at most [s]: looking
+# takes the study's lock, and at its end most of its workers have nothing to do.
+_IDLE, _LONGEST_IDLE = 0.3, 3.0
 # Trials that fail one after the other before a worker gives up: a defect, not bad luck.
 _MOST_FAILURES = 5
 # Floors are fitted in one go, without a renewal; should it run out, two workers fit the same.
@@ -95,18 +102,32 @@ class Worker:
         self._finals = Finals(store, name, search.final_seeds, search.seed)
         self._failures = 0
         self._last_failure = ""
+        self._rests = 0  # one after the other
+        # Hands over what this worker is at.
+        self._hand_over: Callable[[], object] | None = None
 
     def work(self) -> None:
         """Do tasks until none is left, the time is over, or somebody asks to stop.
 
         Raises:
-            TsdiagError: several trials in a row failed with an exception.
+            TsdiagError: several trials in a row failed with an exception, or the database was
+                away for too long.
         """
+        self._interruption.overdue = self.hand_over
         while not self._interruption:
             task = self._next()
             if task is None:
                 return
+            self._rests = self._rests + 1 if task == self._rest else 0
             task()
+
+    def _rest(self) -> None:
+        time.sleep(min(_IDLE * 1.2 ** (self._rests - 1), _LONGEST_IDLE))
+
+    def hand_over(self) -> None:
+        """Give up what this worker is at, from another thread: the main one takes too long."""
+        if self._hand_over is not None:
+            self._hand_over()
 
     def _next(self) -> Task | None:
         if not self._place.finals_only:
@@ -117,7 +138,7 @@ class Worker:
             return None
         if (final := self._finals.next()) is not None:
             return lambda: self._run_final(final)
-        return _wait if self._finals.running_elsewhere() else None
+        return self._rest if self._finals.running_elsewhere() else None
 
     def _next_baseline(self) -> Task | None:
         wanted = self.spec.search.trials if self.spec.baseline.tune else 1
@@ -147,10 +168,11 @@ class Worker:
         # The finalists are known only when nothing runs any more.
         floors = holder(self._store, f"{self.spec.name}/floors")
         busy = self._trials.running() + self._baselines.running()
-        return _wait if busy or floors else None
+        return self._rest if busy or floors else None
 
     def _measure_floors(self, key: str) -> None:
         name, windows = self.spec.name, self.spec.training.validation_windows
+        self._hand_over = lambda: release(self._store, key, owner())
         floors = store_floors(self._store, name, self.dataset, self._artifacts, windows)
         found = audit(
             self.dataset,
@@ -161,6 +183,7 @@ class Worker:
         )
         set_attribute(self._store, name, AUDITED, read_clock(self._store).isoformat())
         set_attribute(self._store, name, AUDIT, found.model_dump(mode="json"))
+        self._hand_over = None
         release(self._store, key, owner())
 
     def _half_time(self) -> float:
@@ -170,26 +193,33 @@ class Worker:
     def _search_deadline(self) -> float:
         seeds, name = self.spec.search.final_seeds, self.spec.name
         ends = (self._started, self._place.deadline)
-        return search_deadline(self._store, name, *ends, seeds, self._place.of)
+        workers = max(self._place.of, others_at_work(self._store, name))
+        return search_deadline(self._store, name, *ends, seeds, workers)
 
     def _run_trial(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> None:
         """Carry a trial out and tell how it ended, whatever happens in it."""
+        self._hand_over = lambda: queue.abandon(trial.number)
         try:
             row = self._carry_out(queue, trial, deadline)
             self._failures = 0
+        except (TakenOver, UpdateFinishedTrialError):  # another worker goes on with it
+            row = None
+        except Unreachable:  # no fault of the trial: when its lease runs out, another goes on
+            raise
         except Exception as error:
-            row = self._failed(queue, trial, error)
+            row = store_failure(self._store, queue, trial, error, self._meant(queue, trial))
             self._count_failure(row, error)
         if row is not None:
             self._explain(queue, trial, row, deadline)
             queue.finish(trial.number, row)
+        self._hand_over = None
         self._give_up_after_many()
 
     def _explain(
         self, queue: TrialQueue, trial: optuna.Trial, row: RunRow, deadline: float
     ) -> None:
         """Diagnose a run that has ended, and show it in the dashboard, before its trial is told."""
-        watch = Watch(trial, queue, self._interruption, deadline)
+        watch = Watch(trial, queue, self._interruption, deadline, patience=self._store.patience)
 
         def stopped() -> bool:
             return not watch.renew() or bool(self._interruption) or is_over(deadline)
@@ -208,10 +238,18 @@ class Worker:
         shapes = shapes_of(self.dataset)
         refusal = refuse_oversized(config, shapes, self.device, self._place.of)
         if refusal is not None:
-            return self._unrun(queue, trial.number, config, refusal)
+            return store_unrun(self._store, queue, trial.number, config, refusal)
         parent = trial.user_attrs.get(PARENT_RUN)
-        watch = Watch(trial, queue, self._interruption, deadline, prune=queue.role == "trial")
-        watch.pruner, watch.seed = self.spec.search.pruner, self.spec.search.seed
+        watch = Watch(
+            trial,
+            queue,
+            self._interruption,
+            deadline,
+            prune=queue.role == "trial",
+            pruner=self.spec.search.pruner,
+            seed=self.spec.search.seed,
+            patience=self._store.patience,
+        )
         choice = self._engine(queue, trial, config, watch)
         if choice is not None:
             # From here on: how its steps are computed is not chosen in a trial's own time.
@@ -225,10 +263,15 @@ class Worker:
                 engine=choice.record,
             )
             done = self._execution(request).carry_out(
-                watch, on_resume=watch.replay, pause=watch.renew, hear=watch.hear
+                watch,
+                on_resume=watch.replay,
+                pause=watch.pause,
+                hear=watch.hear,
+                score=lambda model: self._scores(request.config, model, watch),
             )
             if done.row.state != "interrupted":
-                return self._scored(self._remarked(done, watch), watch)
+                watch.settle()
+                return self._remarked(done, watch)
         if not watch.lost:
             queue.hand_back(trial.number)
         return None
@@ -269,18 +312,25 @@ class Worker:
 
     def _run_final(self, final: FinalRun) -> None:
         watch = LeaseWatch(
-            lambda: self._finals.keep(final), self._interruption, self._place.deadline
+            lambda: self._finals.keep(final),
+            self._interruption,
+            self._place.deadline,
+            self._store.patience,
         )
+        self._hand_over = lambda: self._finals.release(final.candidate, final.seed)
         try:
-            row = self._scored(
-                self._execution(final.request).carry_out(watch, pause=watch.renew), watch
+            config = final.request.config
+            execution = self._execution(final.request)
+            execution.carry_out(
+                watch, pause=watch.pause, score=lambda model: self._scores(config, model, watch)
             )
-            if not self._finals.keep(final):
-                # Another process took it over meanwhile; one run a seed counts.
-                update_run(self._store, row.id, state="interrupted", reason="taken over by another")
+        except (TakenOver, Unreachable) as error:
+            if isinstance(error, Unreachable):
+                raise
         except Exception as error:
             sys.stderr.write(f"final run of {final.candidate.label}: {error}\n")
         finally:
+            self._hand_over = None
             self._finals.release(final.candidate, final.seed)
 
     def _resolve(self, queue: TrialQueue, trial: optuna.Trial) -> RunConfig:
@@ -296,63 +346,27 @@ class Worker:
     def _execution(self, request: Request) -> Execution:
         return Execution(request, self.dataset, self._store, self._artifacts, self.device)
 
-    def _remarked(self, done: Done, watch: Watch) -> Done:
+    def _remarked(self, done: Done, watch: Watch) -> RunRow:
         """Add to the run why it was pruned, or that it was spared as a control."""
         remarks = watch.remarks(done.row)
         if not remarks:
-            return done
-        update_run(self._store, done.row.id, **remarks)
-        return replace(done, row=replace(done.row, **remarks))
-
-    def _scored(self, done: Done, watch: Watch | LeaseWatch) -> RunRow:
-        """Add the scores of the best weights on the validation windows to the run."""
-        if done.row.weights is None:
             return done.row
-        windows = self.dataset.validation.every(done.config.training.validation_windows)
-        precision = done.config.training.precision
-        # Whoever was taken for dead meanwhile is told so when it hands the result in.
-        windows_here = windows.to(self.device)
-        found = predict(done.model, windows_here, precision=precision, pause=watch.renew)
+        update_run(self._store, done.row.id, **remarks)
+        return replace(done.row, **remarks)
+
+    def _scores(
+        self, config: RunConfig, model: nn.Module, watch: Watch | LeaseWatch
+    ) -> dict[str, Any]:
+        """Return the scores of the best weights on the validation windows."""
+        windows = self.dataset.validation.every(config.training.validation_windows)
+        precision = config.training.precision
+        here = windows.to(self.device)
+        found = predict(model, here, precision=precision, pause=watch.pause)
         scores = score_windows(windows, found)
-        metrics = {
-            **done.row.metrics,
+        return {
             "validation": scores.model_dump(mode="json"),
             BLOCKS: block_losses(windows, found),
         }
-        update_run(self._store, done.row.id, metrics=metrics)
-        return replace(done.row, metrics=metrics)
-
-    def _unrun(
-        self, queue: TrialQueue, number: int, config: RunConfig, refusal: Refusal | None = None
-    ) -> RunRow:
-        """Store a run that never began."""
-        row = RunRow(
-            study=self.spec.name,
-            role=queue.role,
-            trial=number,
-            seed=config.seed,
-            config=config.to_json(),
-            max_steps=config.training.max_steps,
-            state="infeasible" if refusal else "failed",
-            reason=refusal.reason if refusal else "",
-            metrics={"constraints": refusal.constraints} if refusal else {},
-        )
-        return create_run(self._store, row)
-
-    def _failed(self, queue: TrialQueue, trial: optuna.Trial, error: Exception) -> RunRow:
-        """Store why a trial failed; it may not have come as far as to have a run."""
-        row = queue.run(trial.number)
-        if row is None:
-            row = self._unrun(queue, trial.number, self._meant(queue, trial))
-        if row.state not in ("running", "failed"):
-            return row
-        refusal = refuse_after(error)
-        changes: dict[str, Any] = {"state": "failed", "reason": told(error)}
-        if refusal is not None:
-            metrics = {"constraints": refusal.constraints}
-            changes = {"state": "infeasible", "reason": refusal.reason, "metrics": metrics}
-        update_run(self._store, row.id, **changes)
-        return get_run(self._store, row.id)
 
     def _meant(self, queue: TrialQueue, trial: optuna.Trial) -> RunConfig:
         """Return a trial's configuration, or the default where its own is none."""
@@ -375,12 +389,3 @@ class Worker:
                 f"{self._failures} trials in a row failed, the last with: {self._last_failure}; "
                 "correct the study or report the defect, then run the same command again"
             )
-
-
-def told(error: Exception) -> str:
-    """Return the kind and the words of an exception, cut to what a table can hold."""
-    return f"{type(error).__name__}: {error}"[:2000]
-
-
-def _wait() -> None:
-    time.sleep(_IDLE)

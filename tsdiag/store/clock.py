@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from tsdiag.store.database import Store
+from tsdiag.store.patience import patient
 from tsdiag.store.schema import Utc
 
 
@@ -36,14 +37,19 @@ def now(store: Store) -> datetime | _ServersTime:
     return datetime.now(UTC) if store.engine.dialect.name == "sqlite" else _ServersTime()
 
 
+def server_time(connection: Connection) -> datetime:
+    """Return the time, as the database of a connection has it."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    return connection.execute(select(_ServersTime())).scalar_one()
+
+
+@patient
 def read_clock(store: Store) -> datetime:
     """Return the time, to be kept elsewhere than in a column of its own.
 
     Raises:
         StoreError: the database could not be reached.
     """
-    moment = now(store)
-    if not isinstance(moment, _ServersTime):
-        return moment
     with store.read() as connection:
-        return connection.execute(select(moment)).scalar_one()
+        return server_time(connection)

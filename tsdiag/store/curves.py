@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tsdiag.diagnostics.signals import Signal, Trace
 from tsdiag.errors import StoreError
 from tsdiag.store.database import Store
+from tsdiag.store.patience import patient
 from tsdiag.store.runs import get_run
 from tsdiag.store.schema import CURVES
 
@@ -21,30 +23,57 @@ _PACKED = np.dtype("<f4")
 _Floats = NDArray[np.float32]
 
 
-def append_curves(store: Store, run_id: str, signals: Sequence[Signal]) -> None:
+def append_curves(
+    store: Store, run_id: str, signals: Sequence[Signal], chunk: int | None = None
+) -> None:
     """Add measurements to the curves of a run, all in one transaction.
+
+    ``chunk`` numbers the appends of a run, so that one of which it is not known whether it came
+    through can be repeated; left out, it is the next number.
 
     Raises:
         StoreError: another process appends to the same run.
     """
     packed = [_pack(signal) for signal in _joined(signals) if len(signal.steps)]
-    if not packed:
-        return
-    next_chunk = select(func.coalesce(func.max(CURVES.c.chunk), -1) + 1).where(
-        CURVES.c.run == run_id
-    )
-    try:
-        with store.write() as connection:
-            chunk = connection.scalar(next_chunk)
-            rows = [{"run": run_id, "chunk": chunk, **row} for row in packed]
-            connection.execute(CURVES.insert(), rows)
-    except IntegrityError as error:
-        raise StoreError(
-            f"cannot append curves of run {run_id} in {store.url}: another process appends to it; "
-            "let only the holder of its lease write"
-        ) from error
+    if packed:
+        store.patience(_Append(store, run_id, packed, chunk))
 
 
+@dataclass
+class _Append:
+    """One append, the same however often it is tried."""
+
+    store: Store
+    run: str
+    packed: list[dict[str, Any]]
+    chunk: int | None
+
+    def __call__(self) -> None:
+        try:
+            with self.store.write() as connection:
+                if self.chunk is None:
+                    own = CURVES.c.run == self.run
+                    last = func.coalesce(func.max(CURVES.c.chunk), -1)
+                    self.chunk = connection.scalar(select(last + 1).where(own))
+                rows = [{"run": self.run, "chunk": self.chunk, **row} for row in self.packed]
+                connection.execute(CURVES.insert(), rows)
+        except IntegrityError as error:
+            if self._is_there():  # it had come through, and the answer was lost
+                return
+            raise StoreError(
+                f"cannot append curves of run {self.run} in {self.store.url}: another process "
+                "appends to it; let only the holder of its lease write"
+            ) from error
+
+    def _is_there(self) -> bool:
+        names = (CURVES.c.name, CURVES.c.where, CURVES.c.checksum)
+        mine = (CURVES.c.run == self.run) & (CURVES.c.chunk == self.chunk)
+        with self.store.read() as connection:
+            found = {tuple(row) for row in connection.execute(select(*names).where(mine))}
+        return found == {(row["name"], row["where"], row["checksum"]) for row in self.packed}
+
+
+@patient
 def load_trace(store: Store, run_id: str) -> Trace:
     """Return all signals of a run, in order of name and place, and how it ended.
 
@@ -59,6 +88,7 @@ def load_trace(store: Store, run_id: str) -> Trace:
     return Trace(tuple(signals), run.state, {"reason": run.reason} if run.reason else {})
 
 
+@patient
 def merge_curves(store: Store, run_id: str) -> None:
     """Join the chunks of each curve of a run that has ended: one row per signal and place.
 

@@ -14,9 +14,22 @@ from sqlalchemy.pool import NullPool
 from tsdiag.errors import StoreError, redact
 from tsdiag.store.failures import told
 from tsdiag.store.migrations import applied, is_current, migrate
+from tsdiag.store.patience import Patience
 from tsdiag.store.urls import check_file, parse
 
-BUSY = 30  # [s] that SQLite waits for another process's write
+# SQLite waits so long for another process's write [s]. A server that vanishes without a word is
+# noticed within half a minute or so [s, ms]; the longest of our statements takes seconds.
+_TIMEOUTS: dict[str, dict[str, int]] = {
+    "sqlite": {"timeout": 30},
+    "postgresql": {
+        "connect_timeout": 10,
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    },
+    "mysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+}
 _EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 
 
@@ -27,6 +40,7 @@ class Store:
     url: str  # password hidden
     engine: Engine = field(repr=False)
     read_only: bool = False
+    patience: Patience = field(default_factory=Patience, repr=False, compare=False)
 
     @property
     def full_url(self) -> str:
@@ -60,25 +74,30 @@ class Store:
                 yield connection
 
 
-def open_store(url: str, *, read_only: bool = False) -> Store:
+def open_store(url: str, *, read_only: bool = False, patience: Patience | None = None) -> Store:
     """Open a database, creating or updating tsdiag's tables in it.
 
     ``read_only`` creates no database and no first tables, and refuses later writes; an older
-    schema is still brought up to date, since nothing could be read from it otherwise.
+    schema is still brought up to date, since nothing could be read from it otherwise. What is done
+    with the store waits for a database that is away as ``patience`` says; without it, not at all.
 
     Raises:
         StoreError: there is none to read, it cannot be reached, or a newer tsdiag made it.
     """
     parsed, shown = parse(url), redact(url)
     check_file(parsed, shown, must_exist=read_only)
-    engine = _engine(parsed, shown)
+    engine, patience = _engine(parsed, shown), patience or Patience()
+    patience(lambda: _make_ready(engine, shown, read_only))
+    return Store(shown, engine, read_only, patience)
+
+
+def _make_ready(engine: Engine, shown: str, read_only: bool) -> None:
     with told(shown, "open"):
         names = _applied(engine, shown)
         if read_only and not names:
             raise StoreError(f"no study at {shown}; run tsdiag search first, or name another one")
         if not is_current(names, shown):
             migrate(engine, shown)
-    return Store(shown, engine, read_only)
 
 
 @contextmanager
@@ -100,12 +119,14 @@ def _applied(engine: Engine, shown: str) -> list[str]:
         raise StoreError(f"cannot open {shown}: {error}; check what follows the ?") from error
 
 
+def timeouts(url: URL) -> dict[str, int]:
+    """Return what a driver is told about waiting, as far as the URL does not say it."""
+    known = _TIMEOUTS.get(url.get_backend_name(), {})
+    return {option: value for option, value in known.items() if option not in url.query}
+
+
 def _engine(url: URL, shown: str) -> Engine:
-    arguments: dict[str, Any] = {"poolclass": NullPool}
-    if url.get_backend_name() == "sqlite":
-        arguments["connect_args"] = {"timeout": BUSY}
-    elif "connect_timeout" not in url.query:
-        arguments["connect_args"] = {"connect_timeout": 10}
+    arguments: dict[str, Any] = {"poolclass": NullPool, "connect_args": timeouts(url)}
     if url.get_backend_name() == "mysql":
         # MySQL's default locks the gaps between rows too, and two inserts end in a deadlock.
         arguments["isolation_level"] = "READ COMMITTED"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tsdiag.errors import StoreError, without_passwords
+from tsdiag.errors import StoreError, Unreachable, without_passwords
 
 # What a driver's message contains -> what to do about it. The first that fits is printed.
 ADVICE: tuple[tuple[str, str], ...] = (
@@ -28,6 +29,19 @@ ADVICE: tuple[tuple[str, str], ...] = (
 _OTHERWISE = "check that the server is running and that its address is right"
 # MySQL: ER_LOCK_DEADLOCK and ER_LOCK_WAIT_TIMEOUT; PostgreSQL: SQLSTATE 40001 and 40P01.
 _DEADLOCKS = (1213, 1205, "40001", "40P01")
+# What passes, by MySQL's number: too many connections, shutting down, disk full, killed, cannot
+# connect, gone away, lost while it answered; 0 is PyMySQL's own for a closed socket.
+_OUTAGES = (1040, 1053, 1021, 1114, 1203, 1317, 1927, 2002, 2003, 2006, 2013, 2055, 4031, 0)
+# PostgreSQL's classes of SQLSTATE: connection, resources, shutdown or start, deadlock.
+_OUTAGE_STATES = ("08", "53", "57P", "40")
+# Of PostgreSQL's client, which gives no SQLSTATE where it cannot connect, and of SQLite.
+_PASSING = re.compile(
+    "database is locked|disk is full|disk i/o error|connection (failed|refused|timeout)"
+    "|timeout expired|server closed|the connection is (lost|closed)|too many clients"
+    "|connection slots|starting up|shutting down|recovery|could not (receive|send) data"
+    "|consuming input failed|name resolution|terminating connection|no route|unreachable"
+)
+_LASTING = re.compile("password|authentication|does not exist|pg_hba|not permitted|ssl")
 
 
 @contextmanager
@@ -42,7 +56,8 @@ def told(shown: str, doing: str) -> Iterator[None]:
     except IntegrityError:
         raise
     except DBAPIError as error:
-        raise StoreError(explain(shown, doing, error)) from error
+        kind = Unreachable if is_passing(error) else StoreError
+        raise kind(explain(shown, doing, error)) from error
     except UnicodeError as error:
         # An over-long or empty label in a host name fails in Python's own IDNA encoder.
         raise StoreError(f"cannot {doing} {shown}: {error}; check the host's name") from error
@@ -80,8 +95,24 @@ def driver_words(error: DBAPIError) -> str:
     return " ".join(str(words).split()).rstrip(".")
 
 
+def is_passing(error: DBAPIError) -> bool:
+    """Say whether a database that answers so may answer well when it is asked again."""
+    number, state = _codes(error.orig)
+    if state is not None:
+        return state.startswith(_OUTAGE_STATES)
+    if isinstance(number, int):
+        return number in (*_OUTAGES, *_DEADLOCKS)
+    words = driver_words(error).lower()
+    return error.connection_invalidated or (
+        _PASSING.search(words) is not None and _LASTING.search(words) is None
+    )
+
+
 def is_deadlock(error: StoreError) -> bool:
     """Say whether the database chose this transaction as a deadlock's victim: try it again."""
-    original = getattr(error.__cause__, "orig", None)
-    number = next(iter(getattr(original, "args", ())), None)
-    return number in _DEADLOCKS or getattr(original, "sqlstate", None) in _DEADLOCKS
+    return any(code in _DEADLOCKS for code in _codes(getattr(error.__cause__, "orig", None)))
+
+
+def _codes(original: BaseException | None) -> tuple[Any, str | None]:
+    """Return MySQL's number and PostgreSQL's SQLSTATE of a driver's error, as far as it has any."""
+    return next(iter(getattr(original, "args", ())), None), getattr(original, "sqlstate", None)

@@ -11,6 +11,7 @@ from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.failures import intact
+from tsdiag.store.patience import patient
 from tsdiag.store.runs import WHOLE, RunRow, is_newest
 from tsdiag.store.schema import FINDINGS, RUNS
 
@@ -25,6 +26,7 @@ class Told:
     written: datetime
 
 
+@patient
 def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -> None:
     """Store what was found about a run, in place of what was found before."""
     values = {
@@ -43,6 +45,7 @@ def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -
         connection.execute(FINDINGS.insert().values(**values))
 
 
+@patient
 def stored_diagnosis(store: Store, run: str) -> Diagnosis | None:
     """Return what was found about a run when it ended, or None.
 
@@ -56,6 +59,7 @@ def stored_diagnosis(store: Store, run: str) -> Diagnosis | None:
         return None if found is None else Diagnosis.from_json(found)
 
 
+@patient
 def told_of(store: Store, study: str) -> dict[str, Told]:
     """Return the state and top cause of every run of a study that has been diagnosed, by run."""
     columns = (FINDINGS.c.run, FINDINGS.c.state, FINDINGS.c.cause, FINDINGS.c.written)
@@ -64,6 +68,7 @@ def told_of(store: Store, study: str) -> dict[str, Told]:
     return {row.run: Told(*row) for row in rows}
 
 
+@patient
 def told_until(store: Store, study: str, moment: datetime) -> list[str]:
     """Return the newest runs of trials, then of the baseline, that were diagnosed until then."""
     query = (
@@ -77,6 +82,7 @@ def told_until(store: Store, study: str, moment: datetime) -> list[str]:
         return list(connection.scalars(query))
 
 
+@patient
 def healthy_runs(store: Store, study: str, kind: str, most: int, but: str) -> list[str]:
     """Return the learning runs of a study with the lowest losses, of one kind of model.
 

@@ -10,10 +10,12 @@ from tsdiag.diagnostics.verdicts import Verification
 from tsdiag.errors import StoreError
 from tsdiag.store.clock import now
 from tsdiag.store.database import Store
+from tsdiag.store.patience import patient
 from tsdiag.store.runs import RunRow
 from tsdiag.store.schema import INTERVENTIONS
 
 
+@patient
 def save_plan(store: Store, row: RunRow, plan: str) -> None:
     """Store how a run is to be verified, in place of an earlier plan.
 
@@ -36,12 +38,14 @@ def save_plan(store: Store, row: RunRow, plan: str) -> None:
             connection.execute(change)
 
 
+@patient
 def stored_plan(store: Store, run: str) -> str | None:
     """Return the plan by which a run was or is being verified, or None."""
     with store.read() as connection:
         return connection.scalar(select(INTERVENTIONS.c.plan).where(INTERVENTIONS.c.run == run))
 
 
+@patient
 def settle(store: Store, run: str, changes: str) -> str:
     """Store which set is confirmed, unless one is already, and return the one that is stored.
 
@@ -60,6 +64,7 @@ def settle(store: Store, run: str, changes: str) -> str:
     return str(found)
 
 
+@patient
 def unsettle(store: Store, run: str) -> None:
     """Forget which set is confirmed: its screening is to go on."""
     mine = INTERVENTIONS.c.run == run
@@ -67,12 +72,14 @@ def unsettle(store: Store, run: str) -> None:
         connection.execute(update(INTERVENTIONS).where(mine).values(settled=None))
 
 
+@patient
 def settled(store: Store, run: str) -> str | None:
     """Return the set that is being confirmed, or None."""
     with store.read() as connection:
         return connection.scalar(select(INTERVENTIONS.c.settled).where(INTERVENTIONS.c.run == run))
 
 
+@patient
 def save_verification(store: Store, verification: Verification) -> None:
     """Store what the interventions on a run have shown so far, beside their plan.
 
@@ -87,6 +94,7 @@ def save_verification(store: Store, verification: Verification) -> None:
         raise StoreError(_unplanned(store, verification.run))
 
 
+@patient
 def stored_verification(store: Store, run: str) -> Verification | None:
     """Return what the interventions on a run have shown, or None.
 

@@ -6,23 +6,27 @@ same machine sees at once that the holder is gone.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tsdiag.errors import StoreError
+from tsdiag.store.clock import server_time
 from tsdiag.store.database import Store
 from tsdiag.store.failures import is_deadlock
 from tsdiag.store.owners import is_gone
+from tsdiag.store.patience import patient
 from tsdiag.store.schema import LEASES
 
 _ATTEMPTS = 5
+_LONGEST_PAUSE = 0.5  # between two looks at a lock that others have [s]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Lease:
         return self.owner.split(":")[0]
 
 
+@patient
 def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
     """Take the lease if it is free, run out, already this owner's, or of a process that is gone.
 
@@ -59,14 +64,16 @@ def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
     return False
 
 
+@patient
 def renew(store: Store, key: str, owner: str, seconds: float) -> bool:
     """Put off the end of a lease; False where somebody else holds it now, so stop that work."""
     with store.write() as connection:
-        expires = _clock(connection) + timedelta(seconds=seconds)
+        expires = server_time(connection) + timedelta(seconds=seconds)
         mine = (LEASES.c.key == key) & (LEASES.c.owner == owner)
         return connection.execute(update(LEASES).where(mine).values(expires=expires)).rowcount == 1
 
 
+@patient
 def release(store: Store, key: str, owner: str) -> bool:
     """Give a lease back; False where it was no longer this owner's."""
     with store.write() as connection:
@@ -83,7 +90,7 @@ def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[No
     Raises:
         StoreError: others held the lease for three times as long as this one asks for.
     """
-    deadline = time.monotonic() + 3 * seconds
+    deadline, pause = time.monotonic() + 3 * seconds, 0.02
     while not claim(store, key, owner, seconds):
         if time.monotonic() > deadline:
             found = holder(store, key)
@@ -91,7 +98,9 @@ def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[No
                 f'cannot take the lease "{key}" in {store.url}: '
                 f"{found.owner if found else 'others'} had it for {3 * seconds:g} s; end that one"
             )
-        time.sleep(0.05)
+        # Rarely enough that hundreds who wait leave the server to the one that works.
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(1.5 * pause, _LONGEST_PAUSE)
     try:
         yield
     finally:
@@ -104,11 +113,12 @@ def holder(store: Store, key: str) -> Lease | None:
     return found[0] if found else None
 
 
+@patient
 def leases(store: Store, prefix: str = "") -> list[Lease]:
     """Return the leases whose keys begin so, dead ones included, in order of their keys."""
     query = select(LEASES).where(LEASES.c.key.startswith(prefix, autoescape=True))
     with store.read() as connection:
-        now = _clock(connection)
+        now = server_time(connection)
         rows = connection.execute(query).all()
     found = [Lease(**row._mapping, live=_is_live(row, now)) for row in rows]
     # SQLite's LIKE ignores case, and collations order differently: both are settled here.
@@ -116,7 +126,7 @@ def leases(store: Store, prefix: str = "") -> list[Lease]:
 
 
 def _take(connection: Connection, key: str, owner: str, seconds: float) -> bool:
-    now = _clock(connection)
+    now = server_time(connection)
     expires = now + timedelta(seconds=seconds)
     row = connection.execute(select(LEASES).where(LEASES.c.key == key)).one_or_none()
     if row is None:
@@ -133,17 +143,3 @@ def _take(connection: Connection, key: str, owner: str, seconds: float) -> bool:
 
 def _is_live(row: Row[Any], now: datetime) -> bool:
     return bool(row.expires > now) and not is_gone(row.owner)
-
-
-def _clock(connection: Connection) -> datetime:
-    """Return the server's time where there is a server: clocks of workers may disagree."""
-    match connection.dialect.name:
-        case "postgresql":
-            now = connection.scalar(select(func.timezone("utc", func.clock_timestamp())))
-        case "mysql":
-            now = connection.scalar(text("SELECT UTC_TIMESTAMP(6)"))
-        case _:
-            return datetime.now(UTC)
-    if not isinstance(now, datetime):
-        raise StoreError(f"the server's clock says {now!r}; a time was expected; report this")
-    return now.replace(tzinfo=UTC)

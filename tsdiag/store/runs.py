@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from tsdiag.errors import StoreError
 from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.failures import intact
+from tsdiag.store.patience import patient
 from tsdiag.store.schema import RUNS
 
 # The last two belong to interventions: the trial as it was, on other seeds, and with a remedy.
@@ -98,14 +100,21 @@ def create_run(store: Store, row: RunRow) -> RunRow:
         "updated": moment,
         "finished": row.finished or (None if row.state == "running" else moment),
     }
-    try:
-        with store.write() as connection:
-            stored = _insert(connection, vars(row) | times)
-    except IntegrityError as error:
-        raise StoreError(
-            f"cannot create run {row.id} in {store.url}: it is there already; take a new id"
-        ) from error
-    return replace(row, **stored)
+    attempts = count(1)
+
+    def insert() -> RunRow:
+        attempt = next(attempts)
+        try:
+            with store.write() as connection:
+                return replace(row, **_insert(connection, vars(row) | times))
+        except IntegrityError as error:
+            if attempt > 1:  # the first one had come through, and its answer was lost
+                return get_run(store, row.id)
+            raise StoreError(
+                f"cannot create run {row.id} in {store.url}: it is there already; take a new id"
+            ) from error
+
+    return store.patience(insert)
 
 
 def _insert(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
@@ -119,6 +128,29 @@ def _insert(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@patient
+def end_run(store: Store, id: str, **columns: Any) -> bool:
+    """Write how a run ended, once; False where somebody else has ended it meanwhile."""
+    _check(columns)
+    moment = now(store)
+    ending = {"updated": moment, "finished": moment, **columns}
+    with store.write() as connection:
+        running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+        if connection.execute(update(RUNS).where(running).values(**ending)).rowcount == 1:
+            return True
+        # An attempt that had come through, and whose answer was lost, is known by what it wrote.
+        ours = [RUNS.c[name] == columns[name] for name in ("state", "seconds") if name in columns]
+        return connection.scalar(select(RUNS.c.id).where(RUNS.c.id == id, *ours)) is not None
+
+
+def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
+    """Write that runs whose process has died, or is taken for dead, were cut short."""
+    for row in rows:
+        if row.state == "running":
+            end_run(store, row.id, state="interrupted", reason=reason)
+
+
+@patient
 def update_run(store: Store, id: str, **columns: Any) -> None:
     """Set columns of a run; ``updated`` and, unless given, ``finished`` follow from the state.
 
@@ -198,6 +230,7 @@ def with_loss(study: str, role: str) -> tuple[ColumnElement[bool], ...]:
     return (RUNS.c.study == study, RUNS.c.role == role, RUNS.c.validation_loss.is_not(None))
 
 
+@patient
 def first_and_last_trial(store: Store, study: str) -> tuple[int, int] | None:
     """Return the lowest and the highest number among a study's trials, or None without any."""
     own = (RUNS.c.study == study, RUNS.c.role == "trial", RUNS.c.trial.is_not(None), is_newest())
@@ -208,6 +241,7 @@ def first_and_last_trial(store: Store, study: str) -> tuple[int, int] | None:
     return None if first is None else (first, last)
 
 
+@patient
 def seeds_above(store: Store, study: str, seed: int) -> set[int]:
     """Return the seeds higher than this one that runs of a study had, but for final ones."""
     own = (RUNS.c.study == study, RUNS.c.role != "final", RUNS.c.seed > seed)
@@ -215,6 +249,7 @@ def seeds_above(store: Store, study: str, seed: int) -> set[int]:
         return set(connection.scalars(select(RUNS.c.seed).where(*own).distinct()))
 
 
+@patient
 def _rows(store: Store, query: Select[Any]) -> list[RunRow]:
     with store.read() as connection:
         return [RunRow(**row._mapping) for row in connection.execute(query)]

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from tsdiag.errors import UsageError, suggestion
 from tsdiag.store.clock import now
 from tsdiag.store.database import Store
+from tsdiag.store.patience import patient
 from tsdiag.store.schema import STUDIES
 
 
@@ -39,6 +40,7 @@ class StudyRow:
         }
 
 
+@patient
 def save_study(store: Store, name: str, spec: dict[str, Any]) -> StudyRow:
     """Create a study, or give an existing one this spec and leave the rest of it alone."""
     new = {"name": name, "created": now(store), "spec": spec, "attributes": {}, "looks": 0}
@@ -51,6 +53,7 @@ def save_study(store: Store, name: str, spec: dict[str, Any]) -> StudyRow:
     return load_study(store, name)
 
 
+@patient
 def find_study(store: Store, name: str) -> StudyRow | None:
     """Return the study of that name, or None."""
     with store.read() as connection:
@@ -70,6 +73,7 @@ def load_study(store: Store, name: str) -> StudyRow:
     return found
 
 
+@patient
 def list_studies(store: Store) -> list[StudyRow]:
     """Return all studies, newest first."""
     order = (STUDIES.c.created.desc(), STUDIES.c.name)
@@ -79,6 +83,7 @@ def list_studies(store: Store) -> list[StudyRow]:
         ]
 
 
+@patient
 def set_study(store: Store, name: str, **columns: Any) -> None:
     """Set columns of a study, such as ``floors`` or ``verdict``.
 
@@ -91,6 +96,7 @@ def set_study(store: Store, name: str, **columns: Any) -> None:
         raise UsageError(_unknown(store, name))
 
 
+@patient
 def set_attribute(store: Store, name: str, key: str, value: Any) -> None:
     """Set one key of a study's ``attributes``, keeping what other processes set meanwhile.
 
@@ -106,6 +112,7 @@ def set_attribute(store: Store, name: str, key: str, value: Any) -> None:
         raise UsageError(_unknown(store, name))
 
 
+@patient
 def add_look(store: Store, name: str) -> int:
     """Count one more scoring of the test span, atomically, and return how many there were.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Float, case, cast, func, select
 
 from tsdiag.store.database import Store
+from tsdiag.store.patience import patient
 from tsdiag.store.runs import BY_LOSS, is_newest, with_loss
 from tsdiag.store.schema import RUNS
 
@@ -66,6 +67,7 @@ class Tally:
         return [run for run in self.running if run.role == role]
 
 
+@patient
 def tally_of(store: Store, study: str, best: int) -> Tally:
     """Count a study's runs, with as many of its best trials."""
     with store.read() as connection:
@@ -79,6 +81,7 @@ def tally_of(store: Store, study: str, best: int) -> Tally:
         )
 
 
+@patient
 def reached(store: Store, study: str, best: int) -> tuple[Reached, tuple[Reached, ...]]:
     """Return what the baseline has reached, and what the best trials have."""
     with store.read() as connection:

@@ -16,7 +16,7 @@ from tsdiag.store.database import Store
 from tsdiag.store.interventions import settle, settled
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, find_runs, latest, update_run
+from tsdiag.store.runs import RunRow, end_dead, find_runs, latest
 from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, loss_of
 from tsdiag.verify.course import Course
 from tsdiag.verify.plan import Plan
@@ -73,6 +73,8 @@ class Desk:
                 continue
             key = self._key(arm)
             if claim(self._store, key, self._owner, _LEASE):
+                end_dead(self._store, self._runs(arm, self._rows()), DIED)
+                # Read again: one that was only late may have ended at that moment.
                 mine = self._runs(arm, self._rows())
                 last = latest(mine)
                 if last is None or last.state not in ENDED:
@@ -164,9 +166,6 @@ class Desk:
         return time.time() + expected < self.deadline
 
     def _request(self, arm: Arm, runs: list[RunRow]) -> Request:
-        for row in runs:
-            if row.state == "running":
-                update_run(self._store, row.id, state="interrupted", reason=DIED)
         return Request(
             study=self.plan.study,
             role=arm.role,

@@ -1,0 +1,216 @@
+"""Does a study lose, double or change anything while its workers and its database are killed?
+
+    python benchmarks/chaos/run.py [--short] [--database postgresql|mariadb|both] [--url URL]
+
+Eight workers do a study of 300 trials on a private server while it is stormed; then the database is
+counted. With --url the server there is left alone: a proxy before it is what goes away. Ends with 1
+unless nothing was lost, doubled, stuck or changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from disk import Disk, small_disk
+from events import LONG, SHORT, plan
+from launcher import Machine
+from ledger import Ledger, Lineage, count, read_tables
+from measuring.environment import show_environment
+from proxy import proxied
+from report import Report, show
+from rich.console import Console
+from servers import Server, drop_database, make_database, private
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+from storm import Storm, View
+from study import BESIDE, NAME, study_text
+from twins import differences
+from workers import Crew
+
+from tsdiag.search.spec import StudySpec, read_spec
+from tsdiag.store.urls import parse
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large a storm is."""
+
+    workers: int
+    trials: int
+    steps: int
+    events: dict[str, int]
+    controls: int  # lineages that nothing happened to, run again all the same
+    machine: Machine
+
+
+# Eight workers share the cores of one machine, so each is slower, and silent for longer.
+LONG_FORM = Form(8, 300, 150, LONG, controls=20, machine=Machine(10.0, checkpoint_every=1.0))
+SHORT_FORM = Form(3, 20, 150, SHORT, controls=4, machine=Machine(5.0, checkpoint_every=0.3))
+# Long enough that no study is cut short by it, and no longer than a clock may be wrong.
+TIMEOUT = "55m"
+
+
+class Journal:
+    """Tells on stderr what happens, and when."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def __call__(self, words: str) -> None:
+        """Tell one thing."""
+        sys.stderr.write(f"{time.monotonic() - self.began:7.1f} s  {words}\n")
+
+
+def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kind: str) -> Report:
+    """Let a study run through a storm, and return what came of it."""
+    say, rng = Journal(), random.Random(seed)
+    (folder / "study.toml").write_text(study_text(seed, form.trials, form.steps, TIMEOUT))
+    spec = read_spec(folder)
+    environment = {
+        "TSDIAG_STORAGE": server.url.render_as_string(hide_password=False),
+        "TSDIAG_ARTIFACTS": str(disk.folder),
+    }
+    ask = Asking(folder, environment)
+    ask("prepare", "study.toml")
+    wanted = form.trials + BESIDE
+    view = View(server, wanted)
+    machine = replace(form.machine, full="" if disk.is_real else str(disk.filler))
+    worker = ["worker", NAME, "--device", "cpu", "--traceback"]
+    crew = Crew(worker, environment, folder, machine, rng, say)
+    events = plan(rng, form.events, machine.lease, (form.trials + 1) / wanted)
+    storm = Storm(crew, server, disk, view, events, say)
+    try:
+        for index in range(form.workers):
+            crew.start(index)
+        came_to_rest = storm.blow()
+    finally:
+        storm.calm()
+        crew.end()
+    report = Report(kind, disk.words, storm.did, max(crew.seconds, default=0.0))
+    report.faults = {"not gone within 10 s": crew.late, "ended by itself": crew.unasked}
+    if not came_to_rest:
+        report.faults["came to a standstill"] = [f"{view.done} of {wanted} runs were done"]
+    if storm.plan:
+        report.faults["planned and not done"] = [event.kind for event in storm.plan]
+    ask("compare", NAME)
+    report.seconds = time.monotonic() - say.began
+    say("all workers have ended; counting")
+    settle(report, server, disk, spec, form, rng)
+    return report
+
+
+def settle(
+    report: Report, server: Server, disk: Disk, spec: StudySpec, form: Form, rng: random.Random
+) -> None:
+    """Count what is in the database, and do again what was interrupted, and some of the rest."""
+    tables = read_tables(create_engine(server.url, poolclass=NullPool))
+    asked = [dict(paths) for paths in spec.enqueue]
+    ledger = count(tables, NAME, asked, form.trials, BESIDE - 1, disk.folder)
+    report.faults |= ledger.faults
+    chosen = _to_do_again(ledger, form.controls, rng)
+    report.resumed = sum(lineage.is_resumed for lineage in chosen)
+    report.compared = len(chosen)
+    again = differences(chosen, tables["tsdiag_curves"], disk.folder)
+    report.faults["not bit-equal"] = [
+        f"{lineage.name}, {lineage.tries} tries: {', '.join(found)}"
+        for lineage, found in again
+        if found
+    ]
+
+
+def _to_do_again(ledger: Ledger, controls: int, rng: random.Random) -> list[Lineage]:
+    done = [lineage for lineage in ledger.lineages if lineage.result is not None]
+    untouched = [lineage for lineage in done if not lineage.is_resumed]
+    sample = rng.sample(untouched, min(controls, len(untouched)))
+    return [lineage for lineage in done if lineage.is_resumed] + sample
+
+
+@dataclass(frozen=True)
+class Asking:
+    """tsdiag's command line, outside of the storm."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def __call__(self, *words: str) -> None:
+        """Run a command to its end; what it says goes to stderr where it fails."""
+        found = subprocess.run(
+            [sys.executable, "-m", "tsdiag", *words],
+            cwd=self.folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if found.returncode:
+            sys.stderr.write(f"tsdiag {' '.join(words)}: {found.stdout}{found.stderr}\n")
+
+
+@contextlib.contextmanager
+def servers(kind: str, url: str | None) -> Iterator[Server]:
+    """Give a private server, or a new database on another one behind a proxy."""
+    if url is None:
+        with private(kind) as server:
+            yield server
+        return
+    name = f"chaos_{uuid.uuid4().hex[:12]}"
+    with proxied(make_database(parse(url), name)) as server:
+        yield server
+    drop_database(parse(url), name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="three workers, twenty trials")
+    parser.add_argument("--database", choices=("postgresql", "mariadb", "both"), default="both")
+    parser.add_argument("--url", help="a server that others use too: it is not stopped")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn")
+    parser.add_argument("--only", nargs="*", help="kinds of events: kill preempt stop outage full")
+    parser.add_argument("--logs", type=Path, help="a new folder to keep what the workers said in")
+    options = parser.parse_args()
+    # Or nobody would take down what was started.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    form = SHORT_FORM if options.short else LONG_FORM
+    if options.only is not None:
+        form = replace(form, events={name: form.events[name] for name in options.only})
+    kinds = ["postgresql", "mariadb"] if options.database == "both" else [options.database]
+    if options.url:
+        kinds = ["mariadb" if parse(options.url).get_backend_name() == "mysql" else "postgresql"]
+    console = Console(width=120)
+    show_environment(console)
+    reports = []
+    for kind in kinds:
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tsdiag-chaos-")))
+            server = stack.enter_context(servers(kind, options.url))
+            disk = stack.enter_context(small_disk(folder / "artifacts"))
+            reports.append(stormed(server, disk, folder, form, options.seed, kind))
+            if options.logs:
+                _keep(folder, options.logs / kind)
+    show(console, reports)
+    return 0 if all(report.is_clean for report in reports) else 1
+
+
+def _keep(folder: Path, logs: Path) -> None:
+    logs.mkdir(parents=True)
+    for file in folder.glob("*.txt"):
+        (logs / file.name).write_bytes(file.read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

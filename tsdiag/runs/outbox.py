@@ -1,0 +1,75 @@
+"""What a run has to tell the store: sent as it comes, kept while the database is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tsdiag.diagnostics.signals import Signal
+from tsdiag.runs.artifacts import ArtifactStore, remove_bytes
+from tsdiag.store.curves import append_curves
+from tsdiag.store.database import Store
+from tsdiag.store.runs import end_run, update_run
+
+
+class TakenOver(Exception):
+    """Another worker has taken this run for dead and goes on with it: nothing more is written."""
+
+
+class Outbox:
+    """Curves and columns of one run on their way to the store, in order.
+
+    Curves go first: they must reach as far as the checkpoint that the row then names. What the
+    row no longer names is removed last, so that whoever reads it finds what it names.
+    """
+
+    def __init__(self, store: Store, artifacts: ArtifactStore, run: str) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._run = run
+        self._appends = 0
+        self._curves: list[tuple[int, Sequence[Signal]]] = []
+        self._columns: dict[str, object] = {}
+        self._unnamed: list[str] = []
+
+    def add(self, signals: Sequence[Signal]) -> None:
+        """Take what was measured."""
+        if signals:
+            self._curves.append((self._appends, signals))
+            self._appends += 1
+
+    def set(self, **columns: object) -> None:
+        """Take columns of the run's row; of what is set twice the last counts."""
+        self._columns |= columns
+
+    def remove(self, artifact: str | None) -> None:
+        """Take the name of an artifact to remove once the row has let go of it."""
+        if artifact is not None:
+            self._unnamed.append(artifact)
+
+    def send(self) -> None:
+        """Send everything, waiting for the database as long as the store's patience lasts.
+
+        Raises:
+            StoreError: the database refused or could not be reached; what was not sent is kept.
+            TakenOver: the run was to be ended, and another worker has done so.
+        """
+        while self._curves:
+            chunk, signals = self._curves[0]
+            append_curves(self._store, self._run, signals, chunk)
+            del self._curves[0]
+        if "state" in self._columns:
+            if not end_run(self._store, self._run, **self._columns):
+                raise TakenOver
+        elif self._columns:
+            update_run(self._store, self._run, **self._columns)
+        self._columns = {}
+        while self._unnamed:
+            remove_bytes(self._artifacts, self._unnamed.pop())
+
+    def offer(self) -> bool:
+        """Send everything if the database can be reached right now; tell whether it could.
+
+        Raises:
+            Unreachable: the database has been away for longer than patience lasts.
+        """
+        return self._store.patience.attempt(self.send)

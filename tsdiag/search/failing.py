@@ -1,0 +1,56 @@
+"""Trials that have no run, or whose run ended with an exception: stored all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+
+from tsdiag.config import RunConfig
+from tsdiag.search.limits import Refusal, refuse_after
+from tsdiag.search.queue import TrialQueue
+from tsdiag.store.database import Store
+from tsdiag.store.runs import RunRow, create_run, get_run, update_run
+
+
+def store_unrun(
+    store: Store,
+    queue: TrialQueue,
+    number: int,
+    config: RunConfig,
+    refusal: Refusal | None = None,
+) -> RunRow:
+    """Store a run that never began."""
+    row = RunRow(
+        study=queue.name,
+        role=queue.role,
+        trial=number,
+        seed=config.seed,
+        config=config.to_json(),
+        max_steps=config.training.max_steps,
+        state="infeasible" if refusal else "failed",
+        reason=refusal.reason if refusal else "",
+        metrics={"constraints": refusal.constraints} if refusal else {},
+    )
+    return create_run(store, row)
+
+
+def store_failure(
+    store: Store, queue: TrialQueue, trial: optuna.Trial, error: Exception, meant: RunConfig
+) -> RunRow:
+    """Store why a trial failed; it may not have come as far as to have a run."""
+    row = queue.run(trial.number) or store_unrun(store, queue, trial.number, meant)
+    if row.state not in ("running", "failed"):
+        return row
+    refusal = refuse_after(error)
+    changes: dict[str, Any] = {"state": "failed", "reason": told(error)}
+    if refusal is not None:
+        metrics = {"constraints": refusal.constraints}
+        changes = {"state": "infeasible", "reason": refusal.reason, "metrics": metrics}
+    update_run(store, row.id, **changes)
+    return get_run(store, row.id)
+
+
+def told(error: Exception) -> str:
+    """Return the kind and the words of an exception, cut to what a table can hold."""
+    return f"{type(error).__name__}: {error}"[:2000]
