@@ -23,13 +23,14 @@ from tsdiag.cli.trials import trials
 from tsdiag.config import RunConfig
 from tsdiag.diagnostics.signals import Trace
 from tsdiag.explanation import explain
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.conduct import Snapshot, _standing
 from tsdiag.search.explaining import explain_case
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.mirror import mirror
 from tsdiag.search.registration import open_queue
 from tsdiag.search.spec import StudySpec
-from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.search.worker import Place, Worker
 from tsdiag.store.cases import load_case
 from tsdiag.store.curves import append_curves, load_trace

@@ -20,13 +20,14 @@ from tsdiag.cli.progress import search_lines
 from tsdiag.compare.finals import FINALISTS
 from tsdiag.diagnostics.audit import DataAudit
 from tsdiag.explanation import explain
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.conduct import Snapshot, _standing
 from tsdiag.search.explaining import explain_case, refresh
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.mirror import MOST_NOTES, mirror
 from tsdiag.search.registration import open_queue
 from tsdiag.search.space import baseline_config, default_config
-from tsdiag.search.storage import artifact_store, open_storage
+from tsdiag.search.storage import open_storage
 from tsdiag.search.worker import Place, Worker
 from tsdiag.store.cases import AUDIT, AUDITED, load_case
 from tsdiag.store.runs import RunRow, create_run
