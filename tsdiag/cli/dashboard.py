@@ -45,6 +45,7 @@ def dashboard(
 
 def _application(url: str) -> WSGIApplication:
     import optuna_dashboard
+    from optuna.storages import get_storage
 
     from tsdiag.search.artifacts import artifact_store
     from tsdiag.search.storage import open_storage
@@ -59,7 +60,9 @@ def _application(url: str) -> WSGIApplication:
             f"show the studies of {store.url}: the database holds none; "
             "run one first (tsdiag search), or name its database with --storage"
         )
-    application: WSGIApplication = optuna_dashboard.wsgi(storage, artifact_store(store))
+    # It asks for all trials every few seconds; those that have ended are then read once.
+    cached = get_storage(storage)
+    application: WSGIApplication = optuna_dashboard.wsgi(cached, artifact_store(store))
     return application
 
 
