@@ -16,6 +16,7 @@ from optuna_dashboard import get_note
 from sqlalchemy import insert
 
 from tests.fetched import fetched
+from tsdiag.cli import dashboard
 from tsdiag.cli.progress import search_lines
 from tsdiag.compare.finals import FINALISTS
 from tsdiag.diagnostics.audit import DataAudit
@@ -193,3 +194,15 @@ def test_the_finalists_are_found_behind_many_of_one_configuration(searched, stor
     found = [candidate.trial for candidate in worker._finals.candidates()]
     assert found == [0, 0, 100]
     assert len(found) == 1 + FINALISTS
+
+
+def test_the_dashboard_reads_trials_that_have_ended_once(searched, store, monkeypatch):
+    given = []
+    monkeypatch.setattr("optuna_dashboard.wsgi", lambda storage, _: given.append(storage))
+    dashboard._application(store.full_url)
+    (storage,) = given
+    study = storage.get_study_id_from_name("tiny")
+    assert len(storage.get_all_trials(study, deepcopy=False)) == FEW
+    with fetched() as found:
+        assert len(storage.get_all_trials(study, deepcopy=False)) == FEW
+    assert found.rows < FEW / 10

@@ -47,13 +47,13 @@ def _application(url: str) -> WSGIApplication:
     import optuna_dashboard
 
     from tsdiag.search.artifacts import artifact_store
-    from tsdiag.search.storage import open_storage
+    from tsdiag.search.storage import open_cached_storage
     from tsdiag.store.database import open_store
 
     # Read-only first: a mistyped database is an error then, not an empty new one.
     open_store(url, read_only=True)
     store = open_store(url)
-    storage = open_storage(store)
+    storage = open_cached_storage(store)
     if not storage.get_all_studies():
         raise UsageError(
             f"show the studies of {store.url}: the database holds none; "

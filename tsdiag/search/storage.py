@@ -98,3 +98,12 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
             f"open Optuna's tables in {store.url}: {error}; upgrade them with: optuna storage "
             "upgrade --storage URL"
         ) from error
+
+
+def open_cached_storage(store: Store) -> optuna.storages.BaseStorage:
+    """Open the same for one who asks for all trials every few seconds: ended ones are read once.
+
+    Raises:
+        StoreError: the tables there are of another version of Optuna.
+    """
+    return optuna.storages.get_storage(open_storage(store))
