@@ -22,8 +22,9 @@ from tsdiag.runs.weights import pack_trained, shapes_of
 from tsdiag.search.conduct import Snapshot
 from tsdiag.search.spec import StudySpec, read_spec
 from tsdiag.store.database import open_store
-from tsdiag.store.runs import RunRow, create_run, find_runs
+from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.studies import save_study
+from tsdiag.store.tally import tally_of
 
 SECRET = "s3cret"
 URLS = {
@@ -191,6 +192,6 @@ def test_no_result_of_a_stored_study_repeats_it(words, stored, tmp_path):
 
 def test_the_progress_of_a_search_holds_none(stored):
     store, spec = stored
-    told = search_lines(Snapshot(spec, find_runs(store, "wind"), {"ridge": 0.6}, 0.0, 60.0, 2))
+    told = search_lines(Snapshot(spec, tally_of(store, "wind", 2), {"ridge": 0.6}, 0.0, 60.0, 2))
     assert SECRET not in repr(told)
     assert "trial 0 with 0.5" in repr(told)

@@ -1,6 +1,8 @@
 """Which final runs there are, in which order, and that each is done once."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -164,6 +166,20 @@ def test_what_was_cut_short_is_resumed(searched, state):
     assert (again.candidate.label, again.seed) == (final.candidate.label, final.seed)
     assert again.request.parent == row.id
     assert find_runs(searched, "s", role="final")[0].state == "interrupted"
+
+
+def test_a_clock_that_is_behind_hides_no_final_run_that_has_ended(searched):
+    mine = finals(searched)
+    final = mine.next()
+    cut = carry_out(searched, final, "interrupted")
+    mine.release(final.candidate, final.seed)
+    # Its successor ended on a machine whose clock is an hour behind, so it comes first by time.
+    behind = cut.started - timedelta(hours=1)
+    carry_out(
+        searched, replace(final, request=replace(final.request, parent=cut.id)), started=behind
+    )
+    again = mine.next()
+    assert (again.candidate.label, again.seed) != (final.candidate.label, final.seed)
 
 
 def test_new_finalists_after_a_longer_search(searched):

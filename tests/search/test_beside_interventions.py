@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tsdiag.cli.progress import search_lines
-from tsdiag.compare.finals import Finals
+from tsdiag.compare.finals import FINALISTS, Finals
 from tsdiag.config import RunConfig
 from tsdiag.diagnostics.probes.loss import STEP_LOSS, VALIDATION_LOSS
 from tsdiag.diagnostics.verdicts import Verification
@@ -24,6 +24,7 @@ from tsdiag.store.findings import told_of
 from tsdiag.store.interventions import save_plan, save_verification, stored_verification
 from tsdiag.store.runs import STATES, RunRow, best_runs, create_run, find_runs, newest, update_run
 from tsdiag.store.studies import load_study, set_study
+from tsdiag.store.tally import tally_of
 from tsdiag.verify.plan import FIRST_SEED
 
 
@@ -67,12 +68,13 @@ def seen(store, spec, monkeypatch) -> dict[str, Any]:
     queues = [open_queue(store, open_storage(store), spec, r, 0) for r in ("trial", "baseline")]
     with monkeypatch.context() as stopped:
         stopped.setattr("time.time", lambda: 1000.0)
-        progress = search_lines(Snapshot(spec.with_search(trials=99), rows, floors, 900.0, 1e9, 2))
+        tally, many = tally_of(store, "tiny", FINALISTS), spec.with_search(trials=99)
+        progress = search_lines(Snapshot(many, tally, floors, 900.0, 1e9, 2))
     return {
         "leaderboard": board.to_json(),
         "text": leaderboard_text(board),
         "progress": progress,
-        "search deadline": search_deadline(rows, 0.0, 1e9, 2, 2),
+        "search deadline": search_deadline(store, "tiny", 0.0, 1e9, 2, 2),
         "final seeds": finals.seeds,
         "finals": finals.pending(),
         "final runs": [finals.runs(candidate) for candidate in finals.candidates()],

@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import optuna
 import pytest
 from optuna.pruners import BasePruner
@@ -238,3 +239,35 @@ def test_all_of_optunas_pruners_have_a_name():
 def test_an_unknown_pruner_is_refused_with_the_closest():
     with pytest.raises(ConfigError, match='did you mean "median"'):
         build_pruner("medain")
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_what_is_remembered_of_peers_is_what_their_reports_say(direction):
+    rng = np.random.default_rng(0)
+    study = study_of(direction=direction)
+    sign = 1 if direction == "minimize" else -1
+    for number in range(60):
+        values = rng.choice([*rng.normal(size=8), math.nan, math.inf], rng.integers(0, 11))
+        complete = number % 3 == 0 and len(values) > 0 and math.isfinite(values[-1])
+        study.add_trial(peer(list(values), *([TrialState.COMPLETE] if complete else [])))
+        for step in (0, 15, 50, 100):  # anew after each, since trials end one by one
+            found = study.pruner._peer_values(study, 7, step, sign)
+            assert sorted(found) == sorted(told_anew(study.trials, 7, step, sign))
+
+
+def told_anew(trials, number, step, sign):
+    """Return the best values of peers by going through all reports."""
+    best = []
+    for trial in trials:
+        reports = trial.intermediate_values
+        if trial.number == number or not reports:
+            continue
+        if trial.state == TrialState.COMPLETE and max(reports) < step:
+            continue
+        best += [
+            min(
+                (sign * v for s, v in reports.items() if s <= step and math.isfinite(v)),
+                default=math.inf,
+            )
+        ]
+    return [value for value in best if math.isfinite(value)]

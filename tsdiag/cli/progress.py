@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tsdiag.search.conduct import Snapshot
-    from tsdiag.store.runs import RunRow
+    from tsdiag.store.tally import Running
 
 # Between two plain lines [s]: a log of ten minutes stays readable.
 _PLAIN_EVERY = 10.0
-_UNENDED = ("running", "interrupted")
 
 
 T = TypeVar("T")
@@ -79,50 +78,41 @@ def search_lines(snapshot: Snapshot) -> Lines:
 
 
 def _baseline(snapshot: Snapshot) -> str:
-    rows = [row for row in snapshot.rows if row.role == "baseline"]
-    losses = [row.validation_loss for row in rows if row.validation_loss is not None]
-    running = [_step(row) for row in rows if row.state == "running"]
-    loss = f"validation loss {number(min(losses), 4)}" if losses else "not measured yet"
-    return ", ".join([loss, *running])
+    loss = snapshot.tally.baseline.loss
+    told = "not measured yet" if loss is None else f"validation loss {number(loss, 4)}"
+    return ", ".join([told, *map(_step, snapshot.tally.under_way("baseline"))])
 
 
 def _trials(snapshot: Snapshot) -> str:
-    rows = [row for row in snapshot.rows if row.role == "trial"]
-    running = [row for row in rows if row.state == "running"]
-    ended = [row for row in rows if row.state not in _UNENDED]
-    asked = max(snapshot.spec.search.trials, len(rows))  # a repair comes on top
-    words = [f"{len(ended)} of {asked} done"]
+    tally = snapshot.tally
+    asked = max(snapshot.spec.search.trials, tally.count("trial"))  # a repair comes on top
+    words = [f"{tally.ended('trial')} of {asked} done"]
     for state in ("pruned", "diverged", "infeasible", "failed"):
-        count = sum(row.state == state for row in ended)
+        count = tally.counts.get(("trial", state), 0)
         words += [f"{count} {state}"] * (count > 0)
-    return ", ".join([*words, *(f"trial {row.trial} {_step(row)}" for row in running)])
+    running = (f"trial {run.trial} {_step(run)}" for run in tally.under_way("trial"))
+    return ", ".join([*words, *running])
 
 
 def _best(snapshot: Snapshot) -> str:
-    rows = [row for row in snapshot.rows if row.role == "trial" and row.validation_loss is not None]
-    best = min(rows, key=lambda row: row.validation_loss or math.inf, default=None)
-    if best is None or best.validation_loss is None:
+    best = next(iter(snapshot.tally.best), None)
+    if best is None or best.loss is None:
         return "none yet"
-    words = f"trial {best.trial} with {number(best.validation_loss, 4)}"
-    lstm = [row.validation_loss for row in snapshot.rows if row.role == "baseline"]
-    reference = min((loss for loss in lstm if loss is not None), default=None)
-    if reference:
-        words += f" ({100 * (best.validation_loss / reference - 1):+.1f} % against the LSTM)"
+    words = f"trial {best.trial} with {number(best.loss, 4)}"
+    if reference := snapshot.tally.baseline.loss:
+        words += f" ({100 * (best.loss / reference - 1):+.1f} % against the LSTM)"
     floor = min(snapshot.floors.items(), key=lambda item: item[1], default=None)
     return words + (f", best floor {floor[0]} {number(floor[1], 4)}" if floor else "")
 
 
 def _finals(snapshot: Snapshot) -> str:
-    rows = [row for row in snapshot.rows if row.role == "final"]
-    ended = sum(row.state not in _UNENDED for row in rows)
-    running = [
-        f"{row.label} seed {row.seed} {_step(row)}" for row in rows if row.state == "running"
-    ]
-    labels = {row.label for row in rows}
-    asked = snapshot.spec.search.final_seeds * max(len(labels), 1)
+    tally = snapshot.tally
+    if not tally.count("final"):
+        return "after the search"
+    asked = snapshot.spec.search.final_seeds * tally.finalists
+    running = (f"{run.label} seed {run.seed} {_step(run)}" for run in tally.under_way("final"))
     scoring = ["scoring the test span"] if snapshot.scoring else []
-    words = ", ".join([f"{ended} of {asked} done", *running, *scoring])
-    return words if rows else "after the search"
+    return ", ".join([f"{tally.ended('final')} of {asked} done", *running, *scoring])
 
 
 def _time(snapshot: Snapshot) -> str:
@@ -138,15 +128,14 @@ def _estimate(snapshot: Snapshot) -> float | None:
     from tsdiag.compare.finals import FINALISTS
     from tsdiag.search.budget import final_seconds
 
-    search, rows = snapshot.spec.search, snapshot.rows
-    ended = [row.seconds for row in rows if row.role == "trial" and row.state not in _UNENDED]
-    if not ended:
+    search, tally = snapshot.spec.search, snapshot.tally
+    if tally.seconds is None:
         return None
-    trials = max(0, search.trials - len(ended)) * sum(ended) / len(ended) / snapshot.workers
-    done = sum(row.role == "final" and row.state not in _UNENDED for row in rows)
-    share = 1 - done / (search.final_seeds * (1 + FINALISTS))
-    return trials + max(share, 0.0) * final_seconds(rows, search.final_seeds, snapshot.workers)
+    trials = max(0, search.trials - tally.ended("trial")) * tally.seconds / snapshot.workers
+    share = 1 - tally.ended("final") / (search.final_seeds * (1 + FINALISTS))
+    finals = final_seconds(tally.baseline, tally.best, search.final_seeds, snapshot.workers)
+    return trials + max(share, 0.0) * finals
 
 
-def _step(row: RunRow) -> str:
-    return f"at step {row.step}/{row.max_steps}"
+def _step(run: Running) -> str:
+    return f"at step {run.step}/{run.max_steps}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -10,13 +9,23 @@ from itertools import count, islice
 from tsdiag.config import ENGINE, RunConfig, as_written_now
 from tsdiag.runs.execute import Request
 from tsdiag.store.database import Store
-from tsdiag.store.leases import claim, holder, release, renew
+from tsdiag.store.leases import claim, leases, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import WHOLE, RunRow, best_runs, find_runs, update_run
+from tsdiag.store.runs import (
+    WHOLE,
+    RunRow,
+    best_runs,
+    end_dead,
+    find_runs,
+    latest,
+    seeds_above,
+)
 
 # The best of many trials is partly luck. So several go to the final runs, and which of them meets
 # the test data is decided by their mean validation loss over fresh seeds.
 FINALISTS = 2
+# So many of the best are looked at first: a configuration that was drawn twice is rare.
+_AT_FIRST = 4 * FINALISTS
 
 _ENDED = (*WHOLE, "diverged", "infeasible")
 # As long as a trial's: see search/queue.py.
@@ -58,7 +67,7 @@ class Finals:
         self._study = study
         # Not the seed that the search was run with: the best trials were chosen on it.
         # Nor one of interventions; those begin far above (verify/plan.py), so as to take none away.
-        used = {row.seed for row in find_runs(store, study) if row.role != "final"}
+        used = seeds_above(store, study, search_seed)
         fresh = (seed for seed in count(search_seed + 1) if seed not in used)
         self.seeds = tuple(islice(fresh, seeds))
         self._owner = owner()
@@ -66,21 +75,34 @@ class Finals:
     def candidates(self) -> list[Candidate]:
         """Return the baseline and the best transformers, or nothing while either is missing."""
         baselines = best_runs(self._store, self._study, "baseline", 1)
-        transformers = _distinct(best_runs(self._store, self._study, "trial", sys.maxsize))
+        transformers = self._finalists()
         if not baselines or not transformers:
             return []
-        chosen = (*baselines, *transformers[:FINALISTS])
+        chosen = (*baselines, *transformers)
         baseline, *others = (_candidate(row) for row in chosen)
         # Whatever a study lets its trials vary, the contest is held under one budget.
         budget = {path: baseline.config.get(path) for path in _BUDGET}
         return [baseline, *(replace(it, config=it.config.edits(budget)) for it in others)]
 
+    def _finalists(self) -> list[RunRow]:
+        """Return the best trials that differ, reading no more than it takes to find them."""
+        count = _AT_FIRST
+        while True:
+            rows = best_runs(self._store, self._study, "trial", count)
+            found = _distinct(rows)
+            if len(found) >= FINALISTS or len(rows) < count:
+                return found[:FINALISTS]
+            count *= 4
+
     def next(self) -> FinalRun | None:
         """Claim the next final run, seed by seed so that pairs are complete early, or None."""
         for candidate, seed in self.pending():
             if claim(self._store, self._key(candidate, seed), self._owner, _LEASE):
+                end_dead(self._store, self.runs(candidate, seed), "its worker died")
+                # Read again: one that was only late may have ended at that moment.
                 runs = self.runs(candidate, seed)
-                if not runs or runs[-1].state not in _ENDED:
+                last = latest(runs)
+                if last is None or last.state not in _ENDED:
                     return FinalRun(candidate, seed, self._request(candidate, seed, runs))
                 self.release(candidate, seed)
         return None
@@ -102,7 +124,9 @@ class Finals:
 
     def running_elsewhere(self) -> bool:
         """Tell whether a live process is at one of the pending runs."""
-        return any(holder(self._store, self._key(*item)) for item in self.pending())
+        found = leases(self._store, f"{self._study}/final/")
+        live = {lease.key for lease in found if lease.live}
+        return bool(live) and any(self._key(*item) in live for item in self.pending())
 
     def runs(self, candidate: Candidate, seed: int | None = None) -> list[RunRow]:
         """Return a candidate's final runs, oldest first."""
@@ -120,16 +144,13 @@ class Finals:
         release(self._store, self._key(candidate, seed), self._owner)
 
     def _request(self, candidate: Candidate, seed: int, runs: list[RunRow]) -> Request:
-        for row in runs:
-            if row.state == "running":
-                update_run(self._store, row.id, state="interrupted", reason="its worker died")
         return Request(
             study=self._study,
             role="final",
             config=candidate.config.edit("seed", seed),
             trial=candidate.trial,
             label=candidate.label,
-            parent=runs[-1].id if runs else None,
+            parent=last.id if (last := latest(runs)) else None,
         )
 
     def _key(self, candidate: Candidate, seed: int) -> str:

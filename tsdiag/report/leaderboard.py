@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _CHOSEN = ("model.", "optimizer.", "training.")
 # A model of these ended in a state that no one wants to go on from, however good it once was.
 BROKEN = frozenset({"diverged", "failed", "infeasible"})
+_TOP_CAUSE = "top cause"
 
 
 class LeaderboardRow(Frozen):
@@ -137,7 +138,9 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
     """Return the leaderboard for a terminal; at most ``most`` trials, 0 for all of them."""
     shown = board.trials[:most] if most else board.trials
     with_causes = any(row.cause for row in shown)
-    last = (lambda row: [_left(row.cause or "", shown)]) if with_causes else _cost_cells
+    width = max(len(name) for name in [_TOP_CAUSE, *(row.cause or "" for row in shown)])
+    # The last column is padded here, since columns behind the second are set to the right.
+    last = (lambda row: [f"{row.cause or '':<{width}}"]) if with_causes else _cost_cells
     lines = [(_rank(row), [*_trial_cells(row), *last(row)]) for row in shown]
     if board.baseline:
         cells = ["LSTM", *_trial_cells(board.baseline)[1:], *last(board.baseline)]
@@ -148,7 +151,7 @@ def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
         cells = [name.replace("_", " "), "floor", number(loss, 4), _skill(gained), ""]
         lines.append(((False, loss, -1), [*cells, *([""] if with_causes else [""] * 3)]))
     header = ["trial", "state", "val. loss", "skill", "vs LSTM"]
-    header += [_left("top cause", shown)] if with_causes else ["steps", "params", "time"]
+    header += [f"{_TOP_CAUSE:<{width}}"] if with_causes else ["steps", "params", "time"]
     ranked = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     left_out = len(board.trials) - len(shown)
     more = f"\n... and {left_out} more: tsdiag trials" if left_out else ""
@@ -200,12 +203,6 @@ def _cost_cells(row: LeaderboardRow) -> list[str]:
     whole = row.step >= row.max_steps
     steps = str(row.step) if whole else f"{row.step}/{row.max_steps}"
     return [steps, size(row.parameters), clock(row.seconds)]
-
-
-def _left(words: str, rows: Sequence[LeaderboardRow]) -> str:
-    """Pad a cell of the last column, since columns behind the second are set to the right."""
-    width = max(len(name) for name in ["top cause", *(row.cause or "" for row in rows)])
-    return f"{words:<{width}}"
 
 
 def _skill(skill: float | None) -> str:

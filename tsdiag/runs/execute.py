@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -289,7 +288,6 @@ class Execution:
             last_validation_loss=_finite(progress.last_validation_loss),
             weights=weights,
             checkpoint=self._checkpoint if interrupted else None,
-            finished=datetime.now(UTC),
         )
         if not interrupted:
             self._outbox.remove(self._checkpoint)
@@ -307,7 +305,7 @@ class Execution:
         )
 
     def _create_row(self) -> None:
-        request, now = self.request, datetime.now(UTC)
+        request = self.request
         row = RunRow(
             id=self.id,
             study=request.study,
@@ -321,8 +319,6 @@ class Execution:
             | ({"engine": request.engine} if request.engine else {}),
             parent=request.parent,
             origin=request.origin,
-            started=now,
-            updated=now,
         )
         create_run(self.store, row)
 

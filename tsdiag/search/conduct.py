@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tsdiag.compare.comparison import Comparison
 from tsdiag.compare.contest import compare, stored_comparison
-from tsdiag.compare.finals import Finals
+from tsdiag.compare.finals import FINALISTS, Finals
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.errors import TsdiagError, UsageError
@@ -35,6 +35,7 @@ from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
 from tsdiag.store.studies import load_study
+from tsdiag.store.tally import Tally, tally_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ class Snapshot:
     """What is going on, for whoever shows it."""
 
     spec: StudySpec
-    rows: list[RunRow]
+    tally: Tally
     floors: dict[str, float]
     started: float  # time.time()
     deadline: float
@@ -133,7 +134,7 @@ def conduct(
         store.patience.stopped = interruption.__bool__
         stopping = False
         while crew.is_working():
-            show(Snapshot(spec, *_state(store, spec), started, deadline, count))
+            show(Snapshot(spec, *_standing(store, spec), started, deadline, count))
             if interruption and not stopping:
                 stopping = True
                 crew.stop()
@@ -141,14 +142,14 @@ def conduct(
         interrupted = bool(interruption)
     if not finals_only:
         _refresh(store, spec, dataset, chosen, interrupted)
-    rows, floors = _state(store, spec)
-    show(Snapshot(spec, rows, floors, started, deadline, count, scoring=not interrupted))
+    tally, floors = _standing(store, spec)
+    show(Snapshot(spec, tally, floors, started, deadline, count, scoring=not interrupted))
     comparison = None if interrupted else judge_study(store, spec, dataset, chosen)
     return SearchResult(
         study=spec.name,
         best=next(iter(best_runs(store, spec.name, "trial", 1)), None),
         baseline=next(iter(best_runs(store, spec.name, "baseline", 1)), None),
-        rows=rows,
+        rows=newest(find_runs(store, spec.name)),
         floors=floors,
         comparison=comparison,
         pending=len(_finals(store, spec).pending()),
@@ -239,8 +240,9 @@ def _finals(store: Store, spec: StudySpec) -> Finals:
     return Finals(store, spec.name, spec.search.final_seeds, spec.search.seed)
 
 
-def _state(store: Store, spec: StudySpec) -> tuple[list[RunRow], dict[str, float]]:
-    return newest(find_runs(store, spec.name)), load_study(store, spec.name).floor_losses
+def _standing(store: Store, spec: StudySpec) -> tuple[Tally, dict[str, float]]:
+    """Return what is told while it goes on; asked twice a second, so it reads no whole study."""
+    return tally_of(store, spec.name, FINALISTS), load_study(store, spec.name).floor_losses
 
 
 def default_workers(device: torch.device) -> int:

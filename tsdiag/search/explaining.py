@@ -19,7 +19,7 @@ from tsdiag.runs.artifacts import ArtifactStore
 from tsdiag.runs.examination import examine_run
 from tsdiag.store.cases import AUDITED, UNMEASURED, load_case
 from tsdiag.store.database import Store
-from tsdiag.store.findings import save_diagnosis, told_of
+from tsdiag.store.findings import save_diagnosis, told_until
 from tsdiag.store.runs import RunRow, find_runs, get_run, newest, update_run
 from tsdiag.store.studies import load_study
 
@@ -126,16 +126,19 @@ def refresh(
 
     Returns what was explained, for whoever shows it.
     """
-    told = told_of(store, study)
-    rows = newest(find_runs(store, study, role="trial") + find_runs(store, study, role="baseline"))
-    ready = [row.finished for row in rows if row.role == "baseline" and row.finished]
-    audited = load_study(store, study).attributes.get(AUDITED)
-    ready += [datetime.fromisoformat(audited)] if audited else []
-    early = [row for row in rows if row.id in told and told[row.id].written <= max(ready)]
     again = []
-    for row in early:
+    for run in _told_too_early(store, study):
         if stopped():
             break
+        row = get_run(store, run)
         _, diagnosis = explain_run(store, artifacts, dataset, row, device, stopped)
         again.append((row, diagnosis))
     return again
+
+
+def _told_too_early(store: Store, study: str) -> list[str]:
+    baseline = newest(find_runs(store, study, role="baseline"))
+    ready = [row.finished for row in baseline if row.finished]
+    audited = load_study(store, study).attributes.get(AUDITED)
+    ready += [datetime.fromisoformat(audited)] if audited else []
+    return told_until(store, study, max(ready)) if ready else []

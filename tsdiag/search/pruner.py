@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Self
 
 import numpy as np
 import optuna
@@ -17,6 +22,7 @@ from tsdiag.errors import ConfigError, suggestion
 # User attributes that the pruner reads; a trial without them has no warmup and no known end.
 WARMUP_STEPS = "tsdiag:warmup_steps"
 MAX_STEPS = "tsdiag:max_steps"
+_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,31 @@ class Judgement:
             f"{sign * float(np.median(self.peers)):.3g} of {len(self.peers)} trials at that step, "
             "and at its pace would still be"
         )
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a trial that has ended had reached by which step, smaller being better."""
+
+    steps: list[int]
+    best: list[float]
+    complete: bool
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, sign: float) -> Self:
+        """Return the course of a trial that has ended."""
+        reports = sorted(trial.intermediate_values.items())
+        values = (sign * value if math.isfinite(value) else math.inf for _, value in reports)
+        steps = [step for step, _ in reports]
+        return cls(steps, list(accumulate(values, min)), trial.state == TrialState.COMPLETE)
+
+    def best_at(self, step: int) -> float:
+        """Return the best value up to a step; infinite where there is none that counts."""
+        # Ended before this step without being stopped: it was never measured here.
+        if not self.steps or (self.complete and self.steps[-1] < step):
+            return math.inf
+        reached = bisect_right(self.steps, step)
+        return self.best[reached - 1] if reached else math.inf
 
 
 class WarmupAwarePruner(BasePruner):
@@ -83,6 +114,9 @@ class WarmupAwarePruner(BasePruner):
         self._margin = margin
         self._protected = protected
         self._pace = pace
+        # Of trials that have ended, by study: going through their reports anew at each report of
+        # each trial would take longer with every trial.
+        self._ended: dict[str, dict[int, Course]] = defaultdict(dict)
 
     def prune(self, study: optuna.study.Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should stop at its latest report."""
@@ -101,11 +135,22 @@ class WarmupAwarePruner(BasePruner):
         if step is None or step < self._first_judgement(trial):
             return None
         sign = _sign(study)
-        peers = _peer_values(study.get_trials(deepcopy=False), trial.number, step, sign)
+        peers = self._peer_values(study, trial.number, step, sign)
         if len(peers) < self._n_startup_trials:
             return None
         best, projected = _best(trial, step, sign), self._projected(trial, step, sign)
         return Judgement(best, projected, peers, self._protected)
+
+    def _peer_values(
+        self, study: optuna.study.Study, number: int, step: int, sign: float
+    ) -> list[float]:
+        """Return the best values up to a step of the other trials that count there."""
+        known = self._ended[study.study_name]
+        for peer in study.get_trials(deepcopy=False):
+            if peer.number not in known and peer.state in _COUNTED:
+                known[peer.number] = Course.of(peer, sign)
+        values = [course.best_at(step) for peer, course in known.items() if peer != number]
+        return [value for value in values if math.isfinite(value)]
 
     def _first_judgement(self, trial: FrozenTrial) -> float:
         warmup = trial.user_attrs.get(WARMUP_STEPS, 0)
@@ -166,19 +211,6 @@ def why_pruned(trial: optuna.Trial, name: str) -> str:
 
 def _sign(study: optuna.study.Study) -> float:
     return -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-
-
-def _peer_values(trials: Iterable[FrozenTrial], number: int, step: int, sign: float) -> list[float]:
-    values = []
-    for peer in trials:
-        ended = peer.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        if peer.number == number or not ended or not peer.intermediate_values:
-            continue
-        # Ended before this step without being stopped: it was never measured here.
-        if peer.state == TrialState.COMPLETE and max(peer.intermediate_values) < step:
-            continue
-        values.append(_best(peer, step, sign))
-    return [value for value in values if np.isfinite(value)]
 
 
 def _best(trial: FrozenTrial, step: int, sign: float) -> float:

@@ -23,7 +23,7 @@ from tsdiag.search.space import ENQUEUED, ORIGIN
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, update_run
+from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, latest, update_run
 
 # A lease outlives the longest silence of a healthy worker: one training step, one batch of an
 # evaluation or one probe of the last weights, of a model so large that hardly anybody waits for
@@ -71,10 +71,21 @@ class TrialQueue:
             spent = sum(REPAIRS not in trial.user_attrs for trial in counted) >= wanted
             trial = self._waiting(trials, (REPAIRS,) if spent else (RESUMES, REPAIRS))
             if trial is None and not spent:
-                trial = self.study.ask()
+                trial = self._ask(trials)
             if trial is None or self._is_mine(trial):
                 return trial
         return self._claim(wanted)
+
+    def _ask(self, trials: list[FrozenTrial]) -> optuna.Trial:
+        """Ask Optuna for a trial, without its search for a waiting one where there is none.
+
+        That reads every running trial, while all others wait for the lock.
+        """
+        if any(trial.state == TrialState.WAITING for trial in trials):
+            return self.study.ask()
+        self.study._thread_local.cached_all_trials = None  # as ``ask`` does
+        new = self.study._storage.create_new_trial(self.study._study_id)
+        return optuna.Trial(self.study, new)
 
     def _is_mine(self, trial: optuna.Trial) -> bool:
         """Take the lease of a trial just asked for; False where we came too late to have it.
@@ -191,13 +202,14 @@ class TrialQueue:
             for lease in leases(self._store, f"{self.study.study_name}/trial/")
             if lease.live
         }
-        for trial in running:
+        dead = [trial for trial in running if self._key(trial.number) not in live]
+        for trial in dead:
             key = self._key(trial.number)
             # Taken from a worker that may be late and alive: its next renewal tells it so.
-            if key not in live and claim(self._store, key, self._owner, LEASE):
+            if claim(self._store, key, self._owner, LEASE):
                 self._reap(trial, "its worker died", died=True)
                 release(self._store, key, self._owner)
-        return self.study.get_trials(deepcopy=False)
+        return self.study.get_trials(deepcopy=False) if dead else trials
 
     def _reap(self, trial: FrozenTrial, reason: str, *, died: bool) -> None:
         run = self.run(trial.number)
@@ -243,8 +255,7 @@ class TrialQueue:
 
     def run(self, number: int) -> RunRow | None:
         """Return the newest run of a trial, or None where it has none yet."""
-        runs = find_runs(self._store, self.name, role=self.role, trial=number)
-        return runs[-1] if runs else None
+        return latest(find_runs(self._store, self.name, role=self.role, trial=number))
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -50,10 +49,11 @@ from tsdiag.search.spec import stored_spec
 from tsdiag.search.storage import open_storage
 from tsdiag.search.watch import LeaseWatch, Watch
 from tsdiag.store.cases import AUDIT, AUDITED, BLOCKS
+from tsdiag.store.clock import read_clock
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, find_runs, get_run, update_run
+from tsdiag.store.runs import RunRow, get_run, update_run
 from tsdiag.store.studies import load_study, set_attribute
 from tsdiag.training.evaluation import predict
 from tsdiag.training.schedule import warmup_steps
@@ -181,7 +181,7 @@ class Worker:
             self.spec.search.seed,
             pause=lambda: renew(self._store, key, owner(), _FLOORS_LEASE),
         )
-        set_attribute(self._store, name, AUDITED, datetime.now(UTC).isoformat())
+        set_attribute(self._store, name, AUDITED, read_clock(self._store).isoformat())
         set_attribute(self._store, name, AUDIT, found.model_dump(mode="json"))
         self._hand_over = None
         release(self._store, key, owner())
@@ -191,10 +191,10 @@ class Worker:
         return self._started + (self._place.deadline - self._started) / 2
 
     def _search_deadline(self) -> float:
-        rows = find_runs(self._store, self.spec.name)
-        seeds = self.spec.search.final_seeds
-        workers = max(self._place.of, others_at_work(self._store, self.spec.name))
-        return search_deadline(rows, self._started, self._place.deadline, seeds, workers)
+        seeds, name = self.spec.search.final_seeds, self.spec.name
+        ends = (self._started, self._place.deadline)
+        workers = max(self._place.of, others_at_work(self._store, name))
+        return search_deadline(self._store, name, *ends, seeds, workers)
 
     def _run_trial(self, queue: TrialQueue, trial: optuna.Trial, deadline: float) -> None:
         """Carry a trial out and tell how it ended, whatever happens in it."""
@@ -321,12 +321,9 @@ class Worker:
         try:
             config = final.request.config
             execution = self._execution(final.request)
-            row = execution.carry_out(
+            execution.carry_out(
                 watch, pause=watch.pause, score=lambda model: self._scores(config, model, watch)
-            ).row
-            if not self._finals.keep(final):
-                # Another process took it over meanwhile; one run a seed counts.
-                update_run(self._store, row.id, state="interrupted", reason="taken over by another")
+            )
         except (TakenOver, Unreachable) as error:
             if isinstance(error, Unreachable):
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsdiag.errors import UsageError
 from tsdiag.store.database import Store
-from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
+from tsdiag.store.runs import RunRow, best_runs, find_runs, first_and_last_trial, latest
 from tsdiag.store.studies import StudyRow, list_studies, load_study
 
 
@@ -51,13 +51,12 @@ def chosen_run(store: Store, study: str, trial: int) -> RunRow:
     Raises:
         UsageError: the study has no such trial.
     """
-    runs = find_runs(store, study, role="trial")
-    continued_by = {run.parent: run for run in runs if run.parent is not None}
-    found = next((run for run in reversed(runs) if run.trial == trial), None)
-    while found is not None and found.id in continued_by:
-        found = continued_by[found.id]
-    if found is not None:
-        return found
-    numbers = sorted(run.trial for run in newest(runs) if run.trial is not None)
-    has = f"it has {numbers[0]}..{numbers[-1]}" if numbers else "it has none yet"
+    found = latest(find_runs(store, study, role="trial", trial=trial))
+    while found is not None:
+        successor = latest(find_runs(store, study, parent=found.id))
+        if successor is None:
+            return found
+        found = successor
+    numbers = first_and_last_trial(store, study)
+    has = f"it has {numbers[0]}..{numbers[1]}" if numbers else "it has none yet"
     raise UsageError(f'unknown trial {trial} in study "{study}" ({has}); list them: tsdiag trials')

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import delete, select
 
 from tsdiag.diagnostics.findings import Diagnosis
+from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.failures import intact
 from tsdiag.store.patience import patient
-from tsdiag.store.runs import WHOLE, RunRow
+from tsdiag.store.runs import WHOLE, RunRow, is_newest
 from tsdiag.store.schema import FINDINGS, RUNS
 
 
@@ -37,7 +38,7 @@ def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -
         "cause": diagnosis.top_cause,
         "validation_loss": row.validation_loss,
         "diagnosis": diagnosis.to_json(),
-        "written": datetime.now(UTC),
+        "written": now(store),
     }
     with store.write() as connection:
         connection.execute(delete(FINDINGS).where(FINDINGS.c.run == row.id))
@@ -65,6 +66,20 @@ def told_of(store: Store, study: str) -> dict[str, Told]:
     with store.read() as connection:
         rows = connection.execute(select(*columns).where(FINDINGS.c.study == study)).all()
     return {row.run: Told(*row) for row in rows}
+
+
+@patient
+def told_until(store: Store, study: str, moment: datetime) -> list[str]:
+    """Return the newest runs of trials, then of the baseline, that were diagnosed until then."""
+    query = (
+        select(FINDINGS.c.run)
+        .join(RUNS, RUNS.c.id == FINDINGS.c.run)
+        .where(FINDINGS.c.study == study, FINDINGS.c.role.in_(("trial", "baseline")))
+        .where(FINDINGS.c.written <= moment, is_newest())
+        .order_by(FINDINGS.c.role.desc(), RUNS.c.started, RUNS.c.id)
+    )
+    with store.read() as connection:
+        return list(connection.scalars(query))
 
 
 @patient

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from pydantic import ValidationError
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from tsdiag.diagnostics.verdicts import Verification
 from tsdiag.errors import StoreError
+from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.patience import patient
 from tsdiag.store.runs import RunRow
@@ -27,7 +26,7 @@ def save_plan(store: Store, row: RunRow, plan: str) -> None:
         "study": row.study,
         "plan": plan,
         "settled": None,
-        "written": datetime.now(UTC),
+        "written": now(store),
     }
     change = update(INTERVENTIONS).where(INTERVENTIONS.c.run == row.id).values(**values)
     try:
@@ -88,7 +87,7 @@ def save_verification(store: Store, verification: Verification) -> None:
         StoreError: the run has no plan.
     """
     mine = INTERVENTIONS.c.run == verification.run
-    values = {"verification": verification.model_dump_json(), "written": datetime.now(UTC)}
+    values = {"verification": verification.model_dump_json(), "written": now(store)}
     with store.write() as connection:
         changed = connection.execute(update(INTERVENTIONS).where(mine).values(**values)).rowcount
     if changed == 0:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Table, inspect, select, text
+from sqlalchemy import Column, Connection, Engine, Index, Table, inspect, select, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateColumn
 
@@ -40,6 +40,15 @@ def add_column(connection: Connection, column: Column[Any]) -> None:
     connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {definition}"))
 
 
+def add_index(connection: Connection, index: Index) -> None:
+    """Add an index of ``schema.py`` to an older table that lacks it."""
+    assert index.table is not None
+    if index.name not in {
+        found["name"] for found in inspect(connection).get_indexes(index.table.name)
+    }:
+        index.create(connection)
+
+
 def _first_tables(connection: Connection) -> None:
     create(connection, STUDIES, RUNS, CURVES, LEASES)
 
@@ -53,10 +62,16 @@ def _interventions(connection: Connection) -> None:
     add_column(connection, RUNS.c.origin)
 
 
+def _run_indices(connection: Connection) -> None:
+    for index in sorted(RUNS.indexes, key=lambda index: str(index.name)):
+        add_index(connection, index)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first-tables", _first_tables),
     ("findings", _findings),
     ("interventions", _interventions),
+    ("run-indices", _run_indices),
 )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tsdiag.config import flatten
 from tsdiag.errors import StoreError
+from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.failures import intact
 from tsdiag.store.patience import patient
@@ -36,6 +38,7 @@ STATES = (
 
 # Runs that trained as long as they were meant to.
 WHOLE = ("completed", "early_stopped")
+_NEXT = RUNS.alias("next")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class RunRow:
 
 
 COLUMNS = tuple(column.name for column in fields(RunRow))
+# Lowest validation loss first, as an index has it.
+BY_LOSS = (RUNS.c.validation_loss, RUNS.c.trial, RUNS.c.id)
 
 
 def create_run(store: Store, row: RunRow) -> RunRow:
@@ -88,34 +93,54 @@ def create_run(store: Store, row: RunRow) -> RunRow:
     Raises:
         StoreError: a run of that id is there already.
     """
-    now = datetime.now(UTC)
     _check({"role": row.role, "state": row.state})
-    finished = row.finished or (None if row.state == "running" else now)
-    row = replace(row, started=row.started or now, updated=now, finished=finished)
+    moment = now(store)
+    times = {
+        "started": row.started or moment,
+        "updated": moment,
+        "finished": row.finished or (None if row.state == "running" else moment),
+    }
     attempts = count(1)
 
-    def insert() -> None:
+    def insert() -> RunRow:
         attempt = next(attempts)
         try:
             with store.write() as connection:
-                connection.execute(RUNS.insert().values(**vars(row)))
+                return replace(row, **_insert(connection, vars(row) | times))
         except IntegrityError as error:
             if attempt > 1:  # the first one had come through, and its answer was lost
-                return
+                return get_run(store, row.id)
             raise StoreError(
                 f"cannot create run {row.id} in {store.url}: it is there already; take a new id"
             ) from error
 
-    store.patience(insert)
-    return row
+    return store.patience(insert)
 
 
+def _insert(connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
+    """Insert a run and return its times, which a server sets by its own clock."""
+    insert, times = RUNS.insert().values(values), (RUNS.c.started, RUNS.c.updated, RUNS.c.finished)
+    if connection.dialect.insert_returning:
+        return dict(connection.execute(insert.returning(*times)).mappings().one())
+    connection.execute(insert)  # MySQL, unlike MariaDB, tells nothing of what it has inserted
+    return dict(
+        connection.execute(select(*times).where(RUNS.c.id == values["id"])).mappings().one()
+    )
+
+
+@patient
 def end_run(store: Store, id: str, **columns: Any) -> bool:
     """Write how a run ended, once; False where somebody else has ended it meanwhile."""
     _check(columns)
-    now = datetime.now(UTC)
-    # The same at every attempt: one whose answer was lost is known by it.
-    return _end(store, id, {"updated": now, "finished": now, **columns})
+    moment = now(store)
+    ending = {"updated": moment, "finished": moment, **columns}
+    with store.write() as connection:
+        running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+        if connection.execute(update(RUNS).where(running).values(**ending)).rowcount == 1:
+            return True
+        # An attempt that had come through, and whose answer was lost, is known by what it wrote.
+        ours = [RUNS.c[name] == columns[name] for name in ("state", "seconds") if name in columns]
+        return connection.scalar(select(RUNS.c.id).where(RUNS.c.id == id, *ours)) is not None
 
 
 def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
@@ -126,17 +151,6 @@ def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
 
 
 @patient
-def _end(store: Store, id: str, ending: dict[str, Any]) -> bool:
-    with store.write() as connection:
-        running = (RUNS.c.id == id) & (RUNS.c.state == "running")
-        if connection.execute(update(RUNS).where(running).values(**ending)).rowcount == 1:
-            return True
-        ours = (RUNS.c.id == id) & (RUNS.c.state == ending["state"])
-        ours &= RUNS.c.finished == ending["finished"]
-        return connection.scalar(select(RUNS.c.id).where(ours)) is not None
-
-
-@patient
 def update_run(store: Store, id: str, **columns: Any) -> None:
     """Set columns of a run; ``updated`` and, unless given, ``finished`` follow from the state.
 
@@ -144,11 +158,11 @@ def update_run(store: Store, id: str, **columns: Any) -> None:
         StoreError: there is no such run.
     """
     _check(columns)
-    now = datetime.now(UTC)
+    moment = now(store)
     if "state" in columns:
-        columns.setdefault("finished", None if columns["state"] == "running" else now)
+        columns.setdefault("finished", None if columns["state"] == "running" else moment)
     with store.write() as connection:
-        changes = {"updated": now, **columns}
+        changes = {"updated": moment, **columns}
         changed = connection.execute(update(RUNS).where(RUNS.c.id == id).values(**changes)).rowcount
     if changed == 0:
         raise StoreError(_unknown(store, id))
@@ -172,29 +186,67 @@ def find_runs(
     role: str | None = None,
     trial: int | None = None,
     label: str | None = None,
+    parent: str | None = None,
 ) -> list[RunRow]:
     """Return the runs of a study that fit, oldest first, without their curves."""
     query = select(RUNS).where(RUNS.c.study == study).order_by(RUNS.c.started, RUNS.c.id)
-    for column, value in ((RUNS.c.role, role), (RUNS.c.trial, trial), (RUNS.c.label, label)):
+    asked = {"role": role, "trial": trial, "label": label, "parent": parent}
+    for column, value in asked.items():
         if value is not None:
-            query = query.where(column == value)
+            query = query.where(RUNS.c[column] == value)
     return _rows(store, query)
 
 
-def newest(rows: list[RunRow]) -> list[RunRow]:
+def newest(rows: Sequence[RunRow]) -> list[RunRow]:
     """Return the runs that no other one continues: what a person takes for "the trials"."""
     continued = {row.parent for row in rows}
     return [row for row in rows if row.id not in continued]
 
 
+def latest(rows: Sequence[RunRow]) -> RunRow | None:
+    """Return the run that stands for all runs of one thing, given oldest first; None of none.
+
+    That is the one which no other continues, whatever the clocks of their machines said; between
+    two of those, such as where one was begun anew, time decides.
+    """
+    return next(reversed(newest(rows)), None)
+
+
+def is_newest() -> ColumnElement[bool]:
+    """Return the condition of ``newest`` for a query of runs."""
+    # Not as NOT EXISTS, for which MariaDB reads the runs of all studies first.
+    following = select(_NEXT.c.id).where(_NEXT.c.study == RUNS.c.study, _NEXT.c.parent == RUNS.c.id)
+    return following.limit(1).scalar_subquery().is_(None)
+
+
 def best_runs(store: Store, study: str, role: str, count: int) -> list[RunRow]:
     """Return the runs of a role that went their whole way, lowest validation loss first."""
-    rows = [
-        (row.validation_loss, row.trial or 0, row)
-        for row in find_runs(store, study, role=role)
-        if row.state in WHOLE and row.validation_loss is not None
-    ]
-    return [row for *_, row in sorted(rows, key=lambda item: item[:2])][:count]
+    query = select(RUNS).where(*with_loss(study, role), RUNS.c.state.in_(WHOLE))
+    return _rows(store, query.order_by(*BY_LOSS).limit(count))
+
+
+def with_loss(study: str, role: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition of the runs that can be put in the order ``BY_LOSS``."""
+    return (RUNS.c.study == study, RUNS.c.role == role, RUNS.c.validation_loss.is_not(None))
+
+
+@patient
+def first_and_last_trial(store: Store, study: str) -> tuple[int, int] | None:
+    """Return the lowest and the highest number among a study's trials, or None without any."""
+    own = (RUNS.c.study == study, RUNS.c.role == "trial", RUNS.c.trial.is_not(None), is_newest())
+    with store.read() as connection:
+        first, last = connection.execute(
+            select(func.min(RUNS.c.trial), func.max(RUNS.c.trial)).where(*own)
+        ).one()
+    return None if first is None else (first, last)
+
+
+@patient
+def seeds_above(store: Store, study: str, seed: int) -> set[int]:
+    """Return the seeds higher than this one that runs of a study had, but for final ones."""
+    own = (RUNS.c.study == study, RUNS.c.role != "final", RUNS.c.seed > seed)
+    with store.read() as connection:
+        return set(connection.scalars(select(RUNS.c.seed).where(*own).distinct()))
 
 
 @patient

@@ -183,6 +183,11 @@ RUNS = Table(
     Column("updated", Utc, nullable=False),
     Column("finished", Utc),
     Index("tsdiag_runs_of_study", "study", "role", "trial"),
+    # What is asked before each trial and while a search is watched: the best runs, those that are
+    # running, how many have ended how, and which one continues another.
+    Index("tsdiag_runs_by_loss", "study", "role", "validation_loss", "trial", "state"),
+    Index("tsdiag_runs_by_state", "study", "state", "role"),
+    Index("tsdiag_runs_by_parent", "study", "parent"),
     **_MYSQL,
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tsdiag.errors import UsageError, suggestion
+from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.patience import patient
 from tsdiag.store.schema import STUDIES
@@ -42,11 +43,11 @@ class StudyRow:
 @patient
 def save_study(store: Store, name: str, spec: dict[str, Any]) -> StudyRow:
     """Create a study, or give an existing one this spec and leave the rest of it alone."""
-    row = StudyRow(name, datetime.now(UTC), spec)
+    new = {"name": name, "created": now(store), "spec": spec, "attributes": {}, "looks": 0}
     try:
         with store.write() as connection:
             if _change(connection, name, {"spec": spec}) == 0:
-                connection.execute(STUDIES.insert().values(**vars(row)))
+                connection.execute(STUDIES.insert().values(new))
     except IntegrityError:  # another process created it in between
         set_study(store, name, spec=spec)
     return load_study(store, name)

@@ -16,7 +16,7 @@ from tsdiag.store.database import Store
 from tsdiag.store.interventions import settle, settled
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, end_dead, find_runs
+from tsdiag.store.runs import RunRow, end_dead, find_runs, latest
 from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, loss_of
 from tsdiag.verify.course import Course
 from tsdiag.verify.plan import Plan
@@ -76,7 +76,8 @@ class Desk:
                 end_dead(self._store, self._runs(arm, self._rows()), DIED)
                 # Read again: one that was only late may have ended at that moment.
                 mine = self._runs(arm, self._rows())
-                if not mine or mine[-1].state not in ENDED:
+                last = latest(mine)
+                if last is None or last.state not in ENDED:
                     return Assignment(arm, key, self._request(arm, mine))
                 release(self._store, key, self._owner)
         return None
@@ -171,7 +172,7 @@ class Desk:
             config=self.config(arm),
             trial=self.plan.trial,
             label=arm.label,
-            parent=runs[-1].id if runs else None,
+            parent=last.id if (last := latest(runs)) else None,
             origin=arm.origin,
         )
 
