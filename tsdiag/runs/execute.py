@@ -32,7 +32,7 @@ from tsdiag.runs.weights import pack_trained, shapes_of
 from tsdiag.store.cases import UNMEASURED
 from tsdiag.store.curves import load_trace, merge_curves
 from tsdiag.store.database import Store
-from tsdiag.store.runs import RunRow, create_run, end_run, get_run, update_run
+from tsdiag.store.runs import RunRow, create_run, end_run, get_run, pass_on
 from tsdiag.training.checkpoint import Progress
 from tsdiag.training.evaluation import Pause, go_on
 from tsdiag.training.loop import Ending, Stop, Training
@@ -164,7 +164,7 @@ class Execution:
         except StoreError as error:
             self._remark = f"; begun anew: {error}"
             return self._begin(observers)
-        self._take_over(parent, trace, training.progress)
+        self._take_over(parent, parent.checkpoint, trace, training.progress)
         if on_resume is not None:
             on_resume(trace)
         return training
@@ -202,20 +202,20 @@ class Execution:
         training.resume(self.store.patience(lambda: read_bytes(self.artifacts, checkpoint)))
         return load_trace(self.store, parent.id).until(training.progress.step, STATES)
 
-    def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
+    def _take_over(self, parent: RunRow, checkpoint: str, trace: Trace, progress: Progress) -> None:
         self._outbox.add(trace.signals)
         self._before = (parent.seconds, parent.cpu_seconds)
         # The watcher's own: what failed before the break is not asked again after it.
         self._failures.update(parent.metrics.get("failed_probes", {}))
-        # Should this run die before its first own checkpoint, the next one finds the parent's.
-        self._checkpoint = parent.checkpoint
         self._update(
-            checkpoint=parent.checkpoint,
             step=progress.step,
             validation_loss=_finite(progress.best_validation_loss),
             last_validation_loss=_finite(progress.last_validation_loss),
         )
-        update_run(self.store, parent.id, checkpoint=None)
+        # Should this run die before its first own checkpoint, the next one finds the parent's.
+        if not pass_on(self.store, checkpoint, parent.id, self.id):
+            raise TakenOver
+        self._checkpoint = checkpoint
 
     def _after_step(self, training: Training, moment: Moment, stop: Stop) -> str | None:
         # Within an evaluation nothing is saved: a checkpoint from there would be followed by curves

@@ -8,7 +8,7 @@ from tsdiag.diagnostics.signals import Signal
 from tsdiag.runs.artifacts import ArtifactStore, remove_bytes
 from tsdiag.store.curves import append_curves
 from tsdiag.store.database import Store
-from tsdiag.store.runs import end_run, update_run
+from tsdiag.store.runs import end_run, update_running
 
 
 class TakenOver(Exception):
@@ -51,17 +51,16 @@ class Outbox:
 
         Raises:
             StoreError: the database refused or could not be reached; what was not sent is kept.
-            TakenOver: the run was to be ended, and another worker has done so.
+            TakenOver: another worker has ended the run. Nothing that the row named before is
+                removed then: whoever goes on with the run needs it.
         """
         while self._curves:
             chunk, signals = self._curves[0]
             append_curves(self._store, self._run, signals, chunk)
             del self._curves[0]
-        if "state" in self._columns:
-            if not end_run(self._store, self._run, **self._columns):
-                raise TakenOver
-        elif self._columns:
-            update_run(self._store, self._run, **self._columns)
+        change = end_run if "state" in self._columns else update_running
+        if self._columns and not change(self._store, self._run, **self._columns):
+            raise TakenOver
         self._columns = {}
         while self._unnamed:
             remove_bytes(self._artifacts, self._unnamed.pop())

@@ -151,6 +151,37 @@ def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
 
 
 @patient
+def update_running(store: Store, id: str, **columns: Any) -> bool:
+    """Set columns of a run that is under way; False where somebody else has ended it."""
+    _check(columns)
+    changes = {"updated": now(store), **columns}
+    running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+    with store.write() as connection:
+        return connection.execute(update(RUNS).where(running).values(**changes)).rowcount == 1
+
+
+@patient
+def pass_on(store: Store, checkpoint: str, id: str, heir: str) -> bool:
+    """Let the checkpoint of one run be that of another, which is under way and continues it.
+
+    At no time do both name it, or neither. False where another run has it already, or somebody
+    has ended the heir.
+    """
+    named = RUNS.c.checkpoint == checkpoint
+    running = (RUNS.c.id == heir) & (RUNS.c.state == "running")
+    with store.write() as connection:
+        under_way = select(RUNS.c.checkpoint).where(running).with_for_update()
+        found = connection.execute(under_way).one_or_none()
+        if found is None or found.checkpoint == checkpoint:
+            return found is not None
+        let_go = update(RUNS).where(RUNS.c.id == id, named).values(checkpoint=None)
+        if connection.execute(let_go).rowcount == 0:
+            return False
+        connection.execute(update(RUNS).where(running).values(checkpoint=checkpoint))
+    return True
+
+
+@patient
 def update_run(store: Store, id: str, **columns: Any) -> None:
     """Set columns of a run; ``updated`` and, unless given, ``finished`` follow from the state.
 
