@@ -48,17 +48,19 @@ class Ledger:
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)  # files that nothing names
+    # What the dead leave lying about, which holds nothing up and which nobody reads.
+    files: list[str] = field(default_factory=list)
+    leases: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> dict[str, list[str]]:
-        """All of it by kind."""
-        return {
-            "lost": self.lost,
-            "doubled": self.doubled,
-            "stuck": self.stuck,
-            "orphans": self.orphans,
-        }
+        """What must not be, by kind."""
+        return {"lost": self.lost, "doubled": self.doubled, "stuck": self.stuck}
+
+    @property
+    def leftovers(self) -> dict[str, list[str]]:
+        """What is only untidy, by kind."""
+        return {"files without a name": self.files, "leases of the dead": self.leases}
 
 
 def read_tables(engine: Engine) -> dict[str, list[Row]]:
@@ -99,7 +101,7 @@ def count(
     _count_finals(ledger, [row for row in runs if row["role"] == "final"], finals)
     _count_twins(ledger, runs)
     _count_curves(ledger, tables["tsdiag_curves"])
-    _count_leases(ledger, tables)
+    ledger.leases = [f"{row['key']} of {row['owner']}" for row in tables["tsdiag_leases"]]
     _count_files(ledger, tables, files)
     if not any(row["verdict"] for row in tables["tsdiag_studies"] if row["name"] == study):
         ledger.lost.append("the verdict")
@@ -273,4 +275,4 @@ def _count_files(ledger: Ledger, tables: dict[str, list[Row]], folder: Path) -> 
     }
     there = {file.name for file in folder.iterdir()}
     ledger.lost += [f"the file {name}, which a run names" for name in sorted(named - there)]
-    ledger.orphans += sorted(there - kept)
+    ledger.files += sorted(there - kept)

@@ -89,12 +89,13 @@ def counted(ledger, tables, tmp_path):
 
 
 def kinds(found):
-    return {kind for kind, faults in found.faults.items() if faults}
+    return {kind for kind, faults in (found.faults | found.leftovers).items() if faults}
 
 
 def test_a_study_in_order_has_no_entry(counted):
     found = counted()
-    assert found.faults == {"lost": [], "doubled": [], "stuck": [], "orphans": []}
+    assert found.faults == {"lost": [], "doubled": [], "stuck": []}
+    assert set(map(len, found.leftovers.values())) == {0}
     assert [lineage.is_resumed for lineage in found.lineages].count(True) == 1
     assert len(found.lineages) == 4
 
@@ -155,8 +156,11 @@ FAULTS = {
     "a trial that is running": ("stuck", lambda t: t["trials"][1].update(state="RUNNING")),
     "a trial that is waiting": ("stuck", lambda t: t["trials"][1].update(state="WAITING")),
     "a run that is running": ("stuck", lambda t: t["tsdiag_runs"][0].update(state="running")),
-    "a lease": ("stuck", lambda t: t["tsdiag_leases"].append({"key": "k", "owner": "o"})),
-    "a file that nothing names": ("orphans", lambda t: t["trial_system_attributes"].clear()),
+    "a lease": (
+        "leases of the dead",
+        lambda t: t["tsdiag_leases"].append({"key": "k", "owner": "o"}),
+    ),
+    "a file": ("files without a name", lambda t: t["trial_system_attributes"].clear()),
 }
 
 
