@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, MetaData, select
+from sqlalchemy import Engine, MetaData, select, text
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -48,19 +48,25 @@ class Ledger:
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)  # files that nothing names
     # What the dead leave lying about, which holds nothing up and which nobody reads.
-    files: list[str] = field(default_factory=list)
-    leases: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    run_out: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> dict[str, list[str]]:
         """What must not be, by kind."""
-        return {"lost": self.lost, "doubled": self.doubled, "stuck": self.stuck}
+        return {
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "stuck": self.stuck,
+            "orphans": self.orphans,
+        }
 
     @property
     def leftovers(self) -> dict[str, list[str]]:
         """What is only untidy, by kind."""
-        return {"files without a name": self.files, "leases of the dead": self.leases}
+        return {"files begun": self.begun, "leases run out": self.run_out}
 
 
 def read_tables(engine: Engine) -> dict[str, list[Row]]:
@@ -73,10 +79,14 @@ def read_tables(engine: Engine) -> dict[str, list[Row]]:
                 # What MySQL has as DOUBLE would be read as a Decimal of ten places.
                 if getattr(column.type, "asdecimal", False):
                     column.type.asdecimal = False
-        return {
+        found = {
             name: [dict(row) for row in connection.execute(select(known.tables[name])).mappings()]
             for name in _TABLES
         }
+        utc = {"postgresql": "timezone('utc', now())"}.get(engine.dialect.name, "UTC_TIMESTAMP(6)")
+        now = connection.scalar(text(f"SELECT {utc}"))
+        found["tsdiag_leases"] = [row | {"now": now} for row in found["tsdiag_leases"]]
+        return found
 
 
 def count(
@@ -101,7 +111,7 @@ def count(
     _count_finals(ledger, [row for row in runs if row["role"] == "final"], finals)
     _count_twins(ledger, runs)
     _count_curves(ledger, tables["tsdiag_curves"])
-    ledger.leases = [f"{row['key']} of {row['owner']}" for row in tables["tsdiag_leases"]]
+    _count_leases(ledger, tables)
     _count_files(ledger, tables, files)
     if not any(row["verdict"] for row in tables["tsdiag_studies"] if row["name"] == study):
         ledger.lost.append("the verdict")
@@ -253,7 +263,10 @@ def floats(packed: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _count_leases(ledger: Ledger, tables: dict[str, list[Row]]) -> None:
-    ledger.stuck += [f"the lease {row['key']} of {row['owner']}" for row in tables["tsdiag_leases"]]
+    for row in tables["tsdiag_leases"]:
+        # One that has run out holds nobody up: whoever wants it takes it.
+        kind = ledger.stuck if row["expires"] > row["now"] else ledger.run_out
+        kind.append(f"the lease {row['key']} of {row['owner']}")
 
 
 def _count_files(ledger: Ledger, tables: dict[str, list[Row]], folder: Path) -> None:
@@ -275,4 +288,5 @@ def _count_files(ledger: Ledger, tables: dict[str, list[Row]], folder: Path) -> 
     }
     there = {file.name for file in folder.iterdir()}
     ledger.lost += [f"the file {name}, which a run names" for name in sorted(named - there)]
-    ledger.files += sorted(there - kept)
+    for name in sorted(there - kept):
+        (ledger.begun if name.startswith(".writing-") else ledger.orphans).append(name)

@@ -108,6 +108,7 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
         report.faults["planned and not done"] = [event.kind for event in storm.plan]
     ask("compare", NAME)
     report.seconds = time.monotonic() - say.began
+    time.sleep(machine.lease + 1)  # what the dead have left runs out
     say("all workers have ended; counting")
     settle(report, server, disk, folder, form, rng)
     return report

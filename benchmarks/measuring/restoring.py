@@ -19,7 +19,7 @@ from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.diagnostics.states import LEARNS
 from tsdiag.errors import UsageError
 from tsdiag.models import build
-from tsdiag.runs.execute import seed_dropout
+from tsdiag.runs.dropout import seed_dropout
 from tsdiag.runs.weights import shapes_of
 from tsdiag.training.loop import Training
 from tsdiag.verify.arms import Arm, config_of

@@ -26,8 +26,8 @@ from tsdiag.compare.scoring import score_windows
 from tsdiag.config import RunConfig
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.models import build
+from tsdiag.runs.dropout import seed_dropout
 from tsdiag.runs.environment import choose_device, describe
-from tsdiag.runs.execute import seed_dropout
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.space import baseline_config, default_config
 from tsdiag.search.spec import StudySpec, read_spec

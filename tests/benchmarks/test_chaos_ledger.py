@@ -94,8 +94,7 @@ def kinds(found):
 
 def test_a_study_in_order_has_no_entry(counted):
     found = counted()
-    assert found.faults == {"lost": [], "doubled": [], "stuck": []}
-    assert set(map(len, found.leftovers.values())) == {0}
+    assert kinds(found) == set()
     assert [lineage.is_resumed for lineage in found.lineages].count(True) == 1
     assert len(found.lineages) == 4
 
@@ -157,10 +156,10 @@ FAULTS = {
     "a trial that is waiting": ("stuck", lambda t: t["trials"][1].update(state="WAITING")),
     "a run that is running": ("stuck", lambda t: t["tsdiag_runs"][0].update(state="running")),
     "a lease": (
-        "leases of the dead",
-        lambda t: t["tsdiag_leases"].append({"key": "k", "owner": "o"}),
+        "stuck",
+        lambda t: t["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 2, "now": 1}),
     ),
-    "a file": ("files without a name", lambda t: t["trial_system_attributes"].clear()),
+    "a file that nothing names": ("orphans", lambda t: t["trial_system_attributes"].clear()),
 }
 
 
@@ -169,3 +168,9 @@ def test_a_planted_fault_is_found(fault, tables, counted):
     kind, plant = FAULTS[fault]
     plant(tables)
     assert kind in kinds(counted())
+
+
+def test_what_the_dead_leave_lying_about_is_told_apart(tables, counted, tmp_path):
+    tables["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 1, "now": 2})
+    (tmp_path / ".writing-1").touch()
+    assert kinds(counted()) == {"files begun", "leases run out"}

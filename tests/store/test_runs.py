@@ -13,13 +13,13 @@ from tsdiag.config import RunConfig
 from tsdiag.errors import StoreError
 from tsdiag.store.runs import (
     RunRow,
+    change_running,
     create_run,
     end_run,
     find_runs,
     get_run,
-    pass_on,
+    hand_on_checkpoint,
     update_run,
-    update_running,
 )
 
 FULL = RunRow(
@@ -70,9 +70,9 @@ def test_a_run_is_followed_from_start_to_end(store):
 
 def test_a_run_that_has_ended_is_not_changed_by_who_was_late(store):
     run = create_run(store, RunRow("a", "trial", "{}"))
-    assert update_running(store, run.id, step=100)
+    assert change_running(store, run.id, step=100)
     assert end_run(store, run.id, state="interrupted", reason="its worker died")
-    assert not update_running(store, run.id, step=150, checkpoint="late")
+    assert not change_running(store, run.id, step=150, checkpoint="late")
     assert not end_run(store, run.id, state="completed", step=150)
     found = get_run(store, run.id)
     assert (found.state, found.step, found.checkpoint) == ("interrupted", 100, None)
@@ -80,19 +80,18 @@ def test_a_run_that_has_ended_is_not_changed_by_who_was_late(store):
 
 def test_a_checkpoint_has_one_run_at_any_time(store):
     first = create_run(store, RunRow("a", "trial", "{}", state="interrupted", checkpoint="saved"))
-    heirs = [create_run(store, RunRow("a", "trial", "{}", parent=first.id)) for _ in range(3)]
+    late, heir = (create_run(store, RunRow("a", "trial", "{}", parent=first.id)) for _ in range(2))
 
     def named():
-        return [get_run(store, run.id).checkpoint for run in (first, *heirs)]
+        return [get_run(store, run.id).checkpoint for run in (first, late, heir)]
 
-    update_run(store, heirs[0].id, state="interrupted")
-    assert not pass_on(store, "saved", first.id, heirs[0].id)
-    assert named() == ["saved", None, None, None]
+    update_run(store, late.id, state="interrupted")
+    assert not hand_on_checkpoint(store, first.id, late.id, "saved")
+    assert named() == ["saved", None, None]
     # Once more, as where the answer was lost.
     for _ in range(2):
-        assert pass_on(store, "saved", first.id, heirs[1].id)
-    assert not pass_on(store, "saved", first.id, heirs[2].id)
-    assert named() == [None, None, "saved", None]
+        assert hand_on_checkpoint(store, first.id, heir.id, "saved")
+    assert named() == [None, None, "saved"]
 
 
 def test_damaged_json_is_told(store):

@@ -40,6 +40,16 @@ def plain_name(name: str) -> str:
     return name
 
 
+def checkpoints_of(run: str) -> tuple[str, str]:
+    """Return the names of a run's checkpoints: the new one is written beside the one before."""
+    return f"{run}-a.checkpoint", f"{run}-b.checkpoint"
+
+
+def weights_of(run: str) -> str:
+    """Return the name of a run's best weights."""
+    return f"{run}.safetensors"
+
+
 def write_bytes(store: ArtifactStore, name: str, data: bytes) -> str:
     """Write bytes under a name and return the name.
 

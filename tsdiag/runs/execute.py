@@ -22,7 +22,15 @@ from tsdiag.diagnostics.probes.watcher import Note, Watcher
 from tsdiag.diagnostics.signals import SignalName, Trace
 from tsdiag.errors import StoreError, Unreachable, without_passwords
 from tsdiag.models import build
-from tsdiag.runs.artifacts import ArtifactStore, read_bytes, write_bytes
+from tsdiag.runs.artifacts import (
+    ArtifactStore,
+    checkpoints_of,
+    read_bytes,
+    remove_bytes,
+    weights_of,
+    write_bytes,
+)
+from tsdiag.runs.dropout import seed_dropout
 from tsdiag.runs.environment import describe
 from tsdiag.runs.examination import examine
 from tsdiag.runs.origin import begin_with
@@ -32,7 +40,14 @@ from tsdiag.runs.weights import pack_trained, shapes_of
 from tsdiag.store.cases import UNMEASURED
 from tsdiag.store.curves import load_trace, merge_curves
 from tsdiag.store.database import Store
-from tsdiag.store.runs import RunRow, create_run, end_run, get_run, pass_on
+from tsdiag.store.runs import (
+    RunRow,
+    create_run,
+    end_run,
+    forget_run,
+    get_run,
+    hand_on_checkpoint,
+)
 from tsdiag.training.checkpoint import Progress
 from tsdiag.training.evaluation import Pause, go_on
 from tsdiag.training.loop import Ending, Stop, Training
@@ -40,8 +55,6 @@ from tsdiag.training.observer import Moment, Observer
 
 # A crash loses at most this much work [s]; a checkpoint of a small model takes milliseconds.
 CHECKPOINT_EVERY = 15.0
-# Its own stream of random numbers: dropout must not repeat those of the initial weights.
-_DROPOUT_STREAM = 1 << 32
 
 # Which states leave weights that are worth keeping.
 FINISHED = ("completed", "early_stopped", "timed_out", "pruned")
@@ -49,11 +62,6 @@ FINISHED = ("completed", "early_stopped", "timed_out", "pruned")
 
 # What is measured of the best weights beside the probes, as keys of a row's metrics.
 Score = Callable[[nn.Module], dict[str, Any]]
-
-
-def unscored(_: nn.Module) -> dict[str, Any]:
-    """Measure nothing."""
-    return {}
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class Execution:
         self.id = uuid4().hex
         self._outbox = Outbox(store, artifacts, self.id)
         self._checkpoint: str | None = None
+        self._took_steps = False
         self._unsaved = False  # the last checkpoint could not be written
         self._remark = ""
         self._probes = probes
@@ -122,21 +131,22 @@ class Execution:
         on_resume: Callable[[Trace], None] | None = None,
         pause: Pause = go_on,
         hear: Note | None = None,
-        score: Score = unscored,
+        score: Score | None = None,
     ) -> Done:
         """Train to an end and store it; an exception is stored too, and raised on.
 
-        While the database is away, training goes on; what there is to store waits.
-
-        Dropout draws from torch's default generator, since its kernels accept no other: the run
-        forks and seeds it, so nothing outside is disturbed. ``on_resume`` is shown what the run
-        that this one continues had measured; ``pause`` is called between the probes at the end;
-        ``hear`` is told each reading while the run trains, before ``stop`` is asked; ``score`` is
-        asked about the best weights, and its answer is stored with how the run ended.
+        While the database is away, training goes on, and what there is to store waits. Dropout
+        draws from torch's default generator, since its kernels accept no other: the run forks and
+        seeds it, so nothing outside is disturbed. ``on_resume`` is shown what the run that this one
+        continues had measured; ``pause`` is called between the probes at the end; ``hear`` is told
+        each reading while the run trains, before ``stop`` is asked; ``score`` is asked about the
+        best weights, and its answer is stored with how the run ended.
         """
         self._pause, self._hear = pause, hear
+        pause()  # before the row is there, or one that nobody wants any more would be left
         self._create_row()
         try:
+            pause()
             with torch.random.fork_rng(devices=self._cuda_devices()):
                 training = self._prepare(observers, on_resume)
                 ending = training.run(lambda moment: self._after_step(training, moment, stop))
@@ -154,7 +164,10 @@ class Execution:
         parent = get_run(self.store, self.request.parent) if self.request.parent else None
         # One that died before it took a checkpoint over left it with its own parent.
         while parent is not None and parent.checkpoint is None and parent.parent is not None:
+            self._remove_unnamed(parent)
             parent = get_run(self.store, parent.parent)
+        if parent is not None:
+            self._remove_unnamed(parent)
         if parent is None or parent.checkpoint is None:
             return training
         try:
@@ -164,7 +177,7 @@ class Execution:
         except StoreError as error:
             self._remark = f"; begun anew: {error}"
             return self._begin(observers)
-        self._take_over(parent, parent.checkpoint, trace, training.progress)
+        self._take_over(parent, trace, training.progress)
         if on_resume is not None:
             on_resume(trace)
         return training
@@ -202,22 +215,24 @@ class Execution:
         training.resume(self.store.patience(lambda: read_bytes(self.artifacts, checkpoint)))
         return load_trace(self.store, parent.id).until(training.progress.step, STATES)
 
-    def _take_over(self, parent: RunRow, checkpoint: str, trace: Trace, progress: Progress) -> None:
+    def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
         self._outbox.add(trace.signals)
         self._before = (parent.seconds, parent.cpu_seconds)
         # The watcher's own: what failed before the break is not asked again after it.
         self._failures.update(parent.metrics.get("failed_probes", {}))
+        # Should this run die before its first own checkpoint, the next one finds the parent's.
+        self._checkpoint = parent.checkpoint
         self._update(
             step=progress.step,
             validation_loss=_finite(progress.best_validation_loss),
             last_validation_loss=_finite(progress.last_validation_loss),
         )
-        # Should this run die before its first own checkpoint, the next one finds the parent's.
-        if not pass_on(self.store, checkpoint, parent.id, self.id):
+        assert parent.checkpoint is not None
+        if not hand_on_checkpoint(self.store, parent.id, self.id, parent.checkpoint):
             raise TakenOver
-        self._checkpoint = checkpoint
 
     def _after_step(self, training: Training, moment: Moment, stop: Stop) -> str | None:
+        self._took_steps = True
         # Within an evaluation nothing is saved: a checkpoint from there would be followed by curves
         # that the run resumed from it measures again.
         if (state := stop(moment)) is not None or moment.evaluating:
@@ -250,34 +265,36 @@ class Execution:
                 sys.stderr.write(f"{error}; training goes on from the checkpoint before\n")
             self._unsaved = True
         else:
-            self._unsaved = False
+            self._took_steps = False
+        self._unsaved = False
 
     def _save(self, training: Training) -> None:
         """Write the new checkpoint, name it in the row, then remove the one before."""
-        old, name = self._checkpoint, f"{self.id}-{training.progress.step}.checkpoint"
+        old = self._checkpoint
+        name = next(name for name in checkpoints_of(self.id) if name != old)
         self._checkpoint = write_bytes(self.artifacts, name, training.checkpoint())
         self._note_columns(checkpoint=name, step=training.progress.step)
-        if old != name:
-            self._outbox.remove(old)
+        self._outbox.remove(old)
         self._outbox.offer()
         self._saved = time.monotonic()
 
-    def _finish(self, training: Training, ending: Ending, score: Score) -> Done:
+    def _finish(self, training: Training, ending: Ending, score: Score | None) -> Done:
         interrupted = ending.state == "interrupted"
         self._outbox.add(self._recorder.take())
         if interrupted:
             # Where it cannot be written, whoever goes on begins at the one before.
             with suppress(Unreachable):
-                self._save(training)
+                if self._outbox.offer():
+                    self._save(training)
         progress, weights, scores = ending.progress, None, {}
         if progress.best_weights:
             training.model.load_state_dict(progress.best_weights)
         if ending.state in FINISHED and progress.best_weights:
             trained = pack_trained(training.model, self.request.config, self.dataset)
-            name = f"{self.id}.safetensors"
+            name = weights_of(self.id)
             weights = self.store.patience(lambda: write_bytes(self.artifacts, name, trained))
             self._examine(training.model, progress.best_step)
-            scores = score(training.model)
+            scores = score(training.model) if score else {}
         self._outbox.add(self._recorder.take())
         self._note_columns(
             metrics={"best_step": progress.best_step, **self._unmeasured(), **scores},
@@ -325,8 +342,7 @@ class Execution:
     def _break_off(self, error: BaseException) -> None:
         """Store how an exception ended the run: a person's Ctrl-C leaves it to be resumed."""
         if isinstance(error, TakenOver):
-            with suppress(StoreError):
-                end_run(self.store, self.id, state="interrupted", reason="taken over by another")
+            self._withdraw()
             return
         # A store that cannot be reached is no fault of the run: another worker goes on with it.
         failed = isinstance(error, Exception) and not isinstance(error, Unreachable)
@@ -340,6 +356,22 @@ class Execution:
         # The error itself matters more than that the store, too, is out of reach.
         with suppress(StoreError, TakenOver):
             self._outbox.send()
+
+    def _withdraw(self) -> None:
+        """Leave nothing behind of a run that another worker goes on with, or has begun anew."""
+        with suppress(StoreError):
+            if self._took_steps:
+                end_run(self.store, self.id, state="interrupted", reason="taken over by another")
+            else:
+                forget_run(self.store, self.id)
+        for name in (weights_of(self.id), self._outbox.unnamed_checkpoint):
+            remove_bytes(self.artifacts, name)
+
+    def _remove_unnamed(self, parent: RunRow) -> None:
+        """Remove what a run had written, and died before its row named it."""
+        for name in (*checkpoints_of(parent.id), weights_of(parent.id)):
+            if name not in (parent.checkpoint, parent.weights):
+                self._outbox.remove(name)
 
     def _unmeasured(self) -> dict[str, Any]:
         """Return which probes failed: what could not be measured must never look like health."""
@@ -361,15 +393,6 @@ class Execution:
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
-
-
-def seed_dropout(seed: int, device: torch.device) -> None:
-    """Seed what a run's dropout draws from: torch's default generators, on its device alone."""
-    # Not torch.manual_seed: it would reach the generators of GPUs that this run does not use.
-    torch.default_generator.manual_seed(seed + _DROPOUT_STREAM)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed + _DROPOUT_STREAM)
 
 
 def _finite(value: float) -> float | None:

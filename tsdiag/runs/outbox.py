@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from tsdiag.diagnostics.signals import Signal
 from tsdiag.runs.artifacts import ArtifactStore, remove_bytes
 from tsdiag.store.curves import append_curves
 from tsdiag.store.database import Store
-from tsdiag.store.runs import end_run, update_running
+from tsdiag.store.runs import change_running, end_run
 
 
 class TakenOver(Exception):
@@ -41,6 +42,11 @@ class Outbox:
         """Take columns of the run's row; of what is set twice the last counts."""
         self._columns |= columns
 
+    @property
+    def unnamed_checkpoint(self) -> str | None:
+        """The checkpoint that the row does not name yet, or None."""
+        return cast("str | None", self._columns.get("checkpoint"))
+
     def remove(self, artifact: str | None) -> None:
         """Take the name of an artifact to remove once the row has let go of it."""
         if artifact is not None:
@@ -51,15 +57,14 @@ class Outbox:
 
         Raises:
             StoreError: the database refused or could not be reached; what was not sent is kept.
-            TakenOver: another worker has ended the run. Nothing that the row named before is
-                removed then: whoever goes on with the run needs it.
+            TakenOver: another worker has ended the run.
         """
         while self._curves:
             chunk, signals = self._curves[0]
             append_curves(self._store, self._run, signals, chunk)
             del self._curves[0]
-        change = end_run if "state" in self._columns else update_running
-        if self._columns and not change(self._store, self._run, **self._columns):
+        write = end_run if "state" in self._columns else change_running
+        if self._columns and not write(self._store, self._run, **self._columns):
             raise TakenOver
         self._columns = {}
         while self._unnamed:

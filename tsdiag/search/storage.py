@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.pool import NullPool
 
 from tsdiag.errors import StoreError, Unreachable
@@ -60,20 +60,13 @@ def _unreachable(shown: str) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
-        cause = _of_driver(error)
-        if cause is not None and is_passing(cause):
+        cause = error if isinstance(error, DBAPIError) else error.__cause__
+        # Where reading fails, Optuna tries another way in the same transaction, which is broken.
+        if isinstance(cause, PendingRollbackError):
+            raise Unreachable(f"cannot use {shown}: the connection was lost") from error
+        if isinstance(cause, DBAPIError) and is_passing(cause):
             raise Unreachable(explain(shown, "use", cause)) from error
         raise
-
-
-def _of_driver(error: BaseException | None) -> DBAPIError | None:
-    """Return what the driver said first, whatever became of it on its way.
-
-    Where reading trials fails, Optuna reads them once more on the same, broken transaction.
-    """
-    while error is not None and not isinstance(error, DBAPIError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 # What Optuna calls on it, beside the creation of studies and trials.

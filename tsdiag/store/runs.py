@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tsdiag.config import flatten
@@ -143,42 +143,43 @@ def end_run(store: Store, id: str, **columns: Any) -> bool:
         return connection.scalar(select(RUNS.c.id).where(RUNS.c.id == id, *ours)) is not None
 
 
-def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
-    """Write that runs whose process has died, or is taken for dead, were cut short."""
-    for row in rows:
-        if row.state == "running":
-            end_run(store, row.id, state="interrupted", reason=reason)
-
-
 @patient
-def update_running(store: Store, id: str, **columns: Any) -> bool:
+def change_running(store: Store, id: str, **columns: Any) -> bool:
     """Set columns of a run that is under way; False where somebody else has ended it."""
     _check(columns)
-    changes = {"updated": now(store), **columns}
     running = (RUNS.c.id == id) & (RUNS.c.state == "running")
+    changes = {"updated": now(store), **columns}
     with store.write() as connection:
         return connection.execute(update(RUNS).where(running).values(**changes)).rowcount == 1
 
 
 @patient
-def pass_on(store: Store, checkpoint: str, id: str, heir: str) -> bool:
-    """Let the checkpoint of one run be that of another, which is under way and continues it.
+def hand_on_checkpoint(store: Store, parent: str, heir: str, name: str) -> bool:
+    """Let a run name the checkpoint of the one that it continues, which lets go of it.
 
-    At no time do both name it, or neither. False where another run has it already, or somebody
-    has ended the heir.
+    False, and nothing is changed, where somebody else has ended the heir.
     """
-    named = RUNS.c.checkpoint == checkpoint
-    running = (RUNS.c.id == heir) & (RUNS.c.state == "running")
     with store.write() as connection:
-        under_way = select(RUNS.c.checkpoint).where(running).with_for_update()
-        found = connection.execute(under_way).one_or_none()
-        if found is None or found.checkpoint == checkpoint:
-            return found is not None
-        let_go = update(RUNS).where(RUNS.c.id == id, named).values(checkpoint=None)
-        if connection.execute(let_go).rowcount == 0:
+        mine = (RUNS.c.id == heir) & (RUNS.c.state == "running")
+        taken = update(RUNS).where(mine).values(checkpoint=name)
+        if connection.execute(taken).rowcount != 1:
             return False
-        connection.execute(update(RUNS).where(running).values(checkpoint=checkpoint))
-    return True
+        connection.execute(update(RUNS).where(RUNS.c.id == parent).values(checkpoint=None))
+        return True
+
+
+@patient
+def forget_run(store: Store, id: str) -> None:
+    """Delete a run that was never begun, unless somebody else has ended it."""
+    with store.write() as connection:
+        connection.execute(delete(RUNS).where(RUNS.c.id == id, RUNS.c.state == "running"))
+
+
+def end_dead(store: Store, rows: list[RunRow], reason: str) -> None:
+    """Write that runs whose process has died, or is taken for dead, were cut short."""
+    for row in rows:
+        if row.state == "running":
+            end_run(store, row.id, state="interrupted", reason=reason)
 
 
 @patient

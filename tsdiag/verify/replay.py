@@ -19,8 +19,8 @@ from tsdiag.config import DataConfig, Frozen, RunConfig, explain_validation
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.errors import ConfigError, DataError, TsdiagError, UsageError
 from tsdiag.models import build
+from tsdiag.runs.dropout import seed_dropout
 from tsdiag.runs.environment import choose_device
-from tsdiag.runs.execute import seed_dropout
 from tsdiag.runs.weights import shapes_of
 from tsdiag.store.runs import RunRow
 from tsdiag.training.loop import Ending, Training
