@@ -66,6 +66,11 @@ def tables():
             attribute(3, "tsdiag:resumes", 0),
         ],
         "trial_system_attributes": [attribute(2, "artifacts:figure", "{}")],
+        "trial_intermediate_values": [
+            {"trial_id": id, "step": step, "intermediate_value": float(step)}
+            for id in (2, 3, 4)
+            for step in (1, 2)
+        ],
         "trial_values": [{"trial_id": id, "value": 0.5} for id in (2, 3, 4)],
         "tsdiag_studies": [{"name": "s", "floors": floors, "verdict": "{}"}],
         "tsdiag_runs": [
@@ -75,7 +80,10 @@ def tables():
             run("d", "baseline", 0),
             run("e", "final", 1, label="trial 1", seed=1),
         ],
-        "tsdiag_curves": [{"run": "a", "name": "loss", "where": "", "steps": STEPS}],
+        "tsdiag_curves": [
+            {"run": id, "name": "validation_loss", "where": "", "steps": STEPS, "values": STEPS}
+            for id in "abcde"
+        ],
         "tsdiag_leases": [],
     }
 
@@ -128,6 +136,7 @@ FAULTS = {
         lambda t: (
             t["trials"].append(trial(5, 1, 3, "FAIL")),
             t["trial_user_attributes"].append(attribute(5, "tsdiag:resumes", 0)),
+            t["tsdiag_runs"].append(run("f", "trial", 3, "interrupted")),
         ),
     ),
     "two outcomes in a lineage": ("doubled", lambda t: t["trials"][0].update(state="PRUNED")),
@@ -173,4 +182,11 @@ def test_a_planted_fault_is_found(fault, tables, counted):
 def test_what_the_dead_leave_lying_about_is_told_apart(tables, counted, tmp_path):
     tables["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 1, "now": 2})
     (tmp_path / ".writing-1").touch()
-    assert kinds(counted()) == {"files begun", "leases run out"}
+    tables["trial_intermediate_values"].pop()
+    assert kinds(counted()) == set(counted().leftovers)
+
+
+def test_a_successor_that_was_queued_twice_and_never_begun_is_none(tables, counted):
+    tables["trials"].append(trial(5, 1, 3, "FAIL"))
+    tables["trial_user_attributes"].append(attribute(5, "tsdiag:resumes", 0))
+    assert kinds(counted()) == set()
