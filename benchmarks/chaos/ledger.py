@@ -22,7 +22,8 @@ Key = tuple[Any, ...]
 ENDED = ("completed", "early_stopped", "pruned", "diverged", "timed_out", "infeasible")
 _TABLES = (
     *("studies", "trials", "trial_user_attributes", "trial_system_attributes", "trial_values"),
-    *("trial_params", "tsdiag_studies", "tsdiag_runs", "tsdiag_curves", "tsdiag_leases"),
+    *("trial_intermediate_values", "tsdiag_studies", "tsdiag_runs", "tsdiag_curves"),
+    "tsdiag_leases",
 )
 
 
@@ -49,15 +50,28 @@ class Ledger:
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)  # files that nothing names
+    # What the dead leave lying about, which holds nothing up and which nobody reads.
+    unreported: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    run_out: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> dict[str, list[str]]:
-        """All of it by kind."""
+        """What must not be, by kind."""
         return {
             "lost": self.lost,
             "doubled": self.doubled,
             "stuck": self.stuck,
             "orphans": self.orphans,
+        }
+
+    @property
+    def leftovers(self) -> dict[str, list[str]]:
+        """What is only untidy, by kind."""
+        return {
+            "trials whose pruner missed losses": self.unreported,
+            "files begun": self.begun,
+            "leases run out": self.run_out,
         }
 
 
@@ -103,6 +117,7 @@ def count(
     _count_finals(ledger, [row for row in runs if row["role"] == "final"], finals)
     _count_twins(ledger, runs)
     _count_curves(ledger, tables["tsdiag_curves"])
+    _count_reports(ledger, tables)
     _count_leases(ledger, tables)
     _count_files(ledger, tables, files)
     if not any(row["verdict"] for row in tables["tsdiag_studies"] if row["name"] == study):
@@ -143,9 +158,11 @@ def _count_trials(
         ledger.lost.append(f"{name}: {wanted - len(lineages)} of {wanted} trials")
     if len(lineages) > wanted:
         ledger.doubled.append(f"{name}: {len(lineages) - wanted} trials beyond the {wanted} wanted")
-    for successor, times in Counter(n for n in before.values() if n is not None).items():
-        if times > 1:
-            ledger.doubled.append(f"{name}: trial {successor} is resumed by {times} others")
+    # One that was queued twice, because an answer was lost, is failed before it has a run.
+    begun = {row["trial"] for row in runs}
+    for number, times in Counter(before[n] for n in begun & set(numbers)).items():
+        if number is not None and times > 1:
+            ledger.doubled.append(f"{name}: trial {number} is resumed by {times} others")
     for root, members in sorted(lineages.items()):
         of = {trial["number"] for trial in members}
         own = [row for row in runs if row["trial"] in of]
@@ -249,15 +266,36 @@ def _count_curves(ledger: Ledger, rows: Iterable[Row]) -> None:
             ledger.doubled.append(f"run {run}: {name} {where} has two values at one step")
 
 
+def _count_reports(ledger: Ledger, tables: dict[str, list[Row]]) -> None:
+    """Hold what Optuna was told of each trial on its way against what its run measured."""
+    reported: dict[int, dict[int, Any]] = defaultdict(dict)
+    for row in tables["trial_intermediate_values"]:
+        reported[row["trial_id"]][row["step"]] = np.float32(row["intermediate_value"])
+    measured: dict[str, dict[int, Any]] = defaultdict(dict)
+    for row in tables["tsdiag_curves"]:
+        if (row["name"], row["where"]) == ("validation_loss", ""):
+            pairs = zip(floats(row["steps"]), floats(row["values"]), strict=True)
+            measured[row["run"]] |= {int(step): value for step, value in pairs if step > 0}
+    studies = {row["study_id"]: row["study_name"] for row in tables["studies"]}
+    ids = {(studies[t["study_id"]], t["number"]): t["trial_id"] for t in tables["trials"]}
+    for run in tables["tsdiag_runs"]:
+        name = f"{run['study']}/lstm" if run["role"] == "baseline" else run["study"]
+        told = run["role"] in ("trial", "baseline") and run["state"] in ("completed", "pruned")
+        id = ids.get((name, run["trial"]))
+        if told and id is not None and reported[id] != measured[run["id"]]:
+            ledger.unreported.append(f"{name} {run['trial']}")
+
+
 def floats(packed: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return numbers that are packed as 32-bit floats, least byte first."""
     return np.frombuffer(bytes(packed), "<f4")
 
 
 def _count_leases(ledger: Ledger, tables: dict[str, list[Row]]) -> None:
-    # One that has run out holds nobody up: whoever wants it takes it.
-    left = [row for row in tables["tsdiag_leases"] if row["expires"] > row["now"]]
-    ledger.stuck += [f"the lease {row['key']} of {row['owner']}" for row in left]
+    for row in tables["tsdiag_leases"]:
+        # One that has run out holds nobody up: whoever wants it takes it.
+        kind = ledger.stuck if row["expires"] > row["now"] else ledger.run_out
+        kind.append(f"the lease {row['key']} of {row['owner']}")
 
 
 def _count_files(ledger: Ledger, tables: dict[str, list[Row]], folder: Path) -> None:
@@ -279,4 +317,5 @@ def _count_files(ledger: Ledger, tables: dict[str, list[Row]], folder: Path) -> 
     }
     there = {file.name for file in folder.iterdir()}
     ledger.lost += [f"the file {name}, which a run names" for name in sorted(named - there)]
-    ledger.orphans += sorted(there - kept)
+    for name in sorted(there - kept):
+        (ledger.begun if name.startswith(".writing-") else ledger.orphans).append(name)

@@ -23,6 +23,7 @@ class Report:
     resumed: int = 0
     compared: int = 0
     faults: dict[str, list[str]] = field(default_factory=dict)  # by kind, all of them to be none
+    leftovers: dict[str, list[str]] = field(default_factory=dict)  # by kind, told only
 
     @property
     def is_clean(self) -> bool:
@@ -40,7 +41,7 @@ def show(console: Console, reports: list[Report]) -> None:
         table.add_row(name[0], *(cell[1] for cell in (name, *cells)))
     console.print(table)
     for report in reports:
-        for kind, found in report.faults.items():
+        for kind, found in (report.faults | report.leftovers).items():
             for words in found[:_MOST_WORDS]:
                 console.print(f"{report.database}: {kind}: {words}", highlight=False, markup=False)
             if len(found) > _MOST_WORDS:
@@ -59,6 +60,7 @@ def _cells(report: Report) -> list[tuple[str, str]]:
         ("lineages that were resumed", f"{report.resumed}"),
         ("lineages that were run again", f"{report.compared}"),
         *((kind, f"{len(found)}") for kind, found in report.faults.items()),
+        *((f"left: {kind}", f"{len(found)}") for kind, found in report.leftovers.items()),
         ("longest from SIGTERM to exit", f"{report.slowest:.1f} s"),
         ("in all", f"{report.seconds:.0f} s"),
     ]

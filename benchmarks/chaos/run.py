@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import signal
@@ -41,7 +42,7 @@ from study import BESIDE, NAME, study_text
 from twins import differences
 from workers import Crew
 
-from tsdiag.search.spec import StudySpec, read_spec
+from tsdiag.search.spec import read_spec
 from tsdiag.store.urls import parse
 
 
@@ -79,7 +80,6 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
     """Let a study run through a storm, and return what came of it."""
     say, rng = Journal(), random.Random(seed)
     (folder / "study.toml").write_text(study_text(seed, form.trials, form.steps, TIMEOUT))
-    spec = read_spec(folder)
     environment = {
         "TSDIAG_STORAGE": server.url.render_as_string(hide_password=False),
         "TSDIAG_ARTIFACTS": str(disk.folder),
@@ -110,18 +110,21 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
     report.seconds = time.monotonic() - say.began
     time.sleep(machine.lease + 1)  # what the dead have left runs out
     say("all workers have ended; counting")
-    settle(report, server, disk, spec, form, rng)
+    settle(report, server, disk, folder, form, rng)
     return report
 
 
 def settle(
-    report: Report, server: Server, disk: Disk, spec: StudySpec, form: Form, rng: random.Random
+    report: Report, server: Server, disk: Disk, folder: Path, form: Form, rng: random.Random
 ) -> None:
     """Count what is in the database, and do again what was interrupted, and some of the rest."""
     tables = read_tables(create_engine(server.url, poolclass=NullPool))
-    asked = [dict(paths) for paths in spec.enqueue]
+    kept = {name: rows for name, rows in tables.items() if name != "tsdiag_curves"}
+    (folder / "tables.txt").write_text(json.dumps(kept, default=str, indent=1))
+    asked = [dict(paths) for paths in read_spec(folder).enqueue]
     ledger = count(tables, NAME, asked, form.trials, BESIDE - 1, disk.folder)
     report.faults |= ledger.faults
+    report.leftovers = ledger.leftovers
     chosen = _to_do_again(ledger, form.controls, rng)
     report.resumed = sum(lineage.is_resumed for lineage in chosen)
     report.compared = len(chosen)

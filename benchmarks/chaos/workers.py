@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from launcher import Machine
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -35,6 +36,8 @@ class Slot:
     log: Path
     asked: str = ""  # the signal that is to end it
     asked_at: float = 0.0
+    used: float = 0.0  # processor time when it was asked [s]
+    used_last: float = 0.0  # the same when it was last looked at [s]
     held: bool = False  # by SIGSTOP
 
     @property
@@ -87,6 +90,7 @@ class Crew:
     def preempt(self, slot: Slot) -> None:
         """Ask it to leave, as a spot machine does before it is switched off."""
         slot.asked, slot.asked_at = "SIGTERM", time.monotonic()
+        slot.used = slot.used_last = processor_time(slot)
         slot.process.terminate()
 
     def hold(self, slot: Slot) -> None:
@@ -104,6 +108,8 @@ class Crew:
         for slot in list(self.slots):
             code = slot.process.poll()
             if code is None:
+                if slot.asked == "SIGTERM":
+                    slot.used_last = processor_time(slot)
                 continue
             self.slots.remove(slot)
             if slot.asked == "SIGTERM":
@@ -124,14 +130,24 @@ class Crew:
     def _note_leave(self, slot: Slot, code: int) -> None:
         took = time.monotonic() - slot.asked_at
         self.seconds.append(took)
-        self.say(f"worker {slot.index} left after {took:.1f} s with exit code {code}")
+        used = f"{slot.used_last - slot.used:.1f} s of processor time"
+        self.say(f"worker {slot.index} left after {took:.1f} s ({used}) with exit code {code}")
         if code != 0 or took > PROMISED:
-            self.late.append(f"{slot.log.name}: exit code {code} after {took:.1f} s")
+            self.late.append(f"{slot.log.name}: exit code {code} after {took:.1f} s ({used})")
 
     def _note_unasked(self, slot: Slot, code: int) -> None:
         words = slot.log.read_text(errors="replace").strip().splitlines()[-1:]
         self.unasked.append(f"{slot.log.name}: exit code {code}: {' '.join(words)}")
         self.say(f"worker {slot.index} ended by itself: {self.unasked[-1]}")
+
+
+def processor_time(slot: Slot) -> float:
+    """Return what a worker has used of the processor, on which it waits for others [s]."""
+    try:
+        times = psutil.Process(slot.process.pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return slot.used_last
+    return float(times.user + times.system)
 
 
 def owner_of(slot: Slot, leases: dict[str, Any]) -> str:

@@ -66,6 +66,11 @@ def tables():
             attribute(3, "tsdiag:resumes", 0),
         ],
         "trial_system_attributes": [attribute(2, "artifacts:figure", "{}")],
+        "trial_intermediate_values": [
+            {"trial_id": id, "step": step, "intermediate_value": float(step)}
+            for id in (2, 3, 4)
+            for step in (1, 2)
+        ],
         "trial_values": [{"trial_id": id, "value": 0.5} for id in (2, 3, 4)],
         "tsdiag_studies": [{"name": "s", "floors": floors, "verdict": "{}"}],
         "tsdiag_runs": [
@@ -75,7 +80,10 @@ def tables():
             run("d", "baseline", 0),
             run("e", "final", 1, label="trial 1", seed=1),
         ],
-        "tsdiag_curves": [{"run": "a", "name": "loss", "where": "", "steps": STEPS}],
+        "tsdiag_curves": [
+            {"run": id, "name": "validation_loss", "where": "", "steps": STEPS, "values": STEPS}
+            for id in "abcde"
+        ],
         "tsdiag_leases": [],
     }
 
@@ -89,12 +97,12 @@ def counted(ledger, tables, tmp_path):
 
 
 def kinds(found):
-    return {kind for kind, faults in found.faults.items() if faults}
+    return {kind for kind, faults in (found.faults | found.leftovers).items() if faults}
 
 
 def test_a_study_in_order_has_no_entry(counted):
     found = counted()
-    assert found.faults == {"lost": [], "doubled": [], "stuck": [], "orphans": []}
+    assert kinds(found) == set()
     assert [lineage.is_resumed for lineage in found.lineages].count(True) == 1
     assert len(found.lineages) == 4
 
@@ -128,6 +136,7 @@ FAULTS = {
         lambda t: (
             t["trials"].append(trial(5, 1, 3, "FAIL")),
             t["trial_user_attributes"].append(attribute(5, "tsdiag:resumes", 0)),
+            t["tsdiag_runs"].append(run("f", "trial", 3, "interrupted")),
         ),
     ),
     "two outcomes in a lineage": ("doubled", lambda t: t["trials"][0].update(state="PRUNED")),
@@ -168,3 +177,16 @@ def test_a_planted_fault_is_found(fault, tables, counted):
     kind, plant = FAULTS[fault]
     plant(tables)
     assert kind in kinds(counted())
+
+
+def test_what_the_dead_leave_lying_about_is_told_apart(tables, counted, tmp_path):
+    tables["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 1, "now": 2})
+    (tmp_path / ".writing-1").touch()
+    tables["trial_intermediate_values"].pop()
+    assert kinds(counted()) == set(counted().leftovers)
+
+
+def test_a_successor_that_was_queued_twice_and_never_begun_is_none(tables, counted):
+    tables["trials"].append(trial(5, 1, 3, "FAIL"))
+    tables["trial_user_attributes"].append(attribute(5, "tsdiag:resumes", 0))
+    assert kinds(counted()) == set()

@@ -7,13 +7,15 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from tsdiag.errors import StoreError, Unreachable
 from tsdiag.runs import execute
-from tsdiag.search import artifacts
+from tsdiag.search import artifacts, storage
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.registration import register
 from tsdiag.search.storage import open_storage
@@ -197,3 +199,20 @@ def test_without_patience_an_outage_is_an_error_at_once(store, away):
         find_runs(store, "tiny")
     assert time.monotonic() - began < 1
     assert away.refused == 1
+
+
+def optuna_reads_trials():
+    """Fail as Optuna does: it reads once more, on what is left of the transaction."""
+    try:
+        try:
+            raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+        except OperationalError:
+            raise PendingRollbackError("Can't reconnect until it is rolled back.")  # noqa: B904
+    except PendingRollbackError as error:
+        told = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
+        raise told from error
+
+
+def test_a_connection_lost_while_trials_are_read_is_an_outage():
+    with pytest.raises(Unreachable), storage._unreachable("here"):
+        optuna_reads_trials()

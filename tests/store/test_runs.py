@@ -11,7 +11,16 @@ from sqlalchemy.exc import StatementError
 
 from tsdiag.config import RunConfig
 from tsdiag.errors import StoreError
-from tsdiag.store.runs import RunRow, create_run, find_runs, get_run, update_run
+from tsdiag.store.runs import (
+    RunRow,
+    change_running,
+    create_run,
+    end_run,
+    find_runs,
+    get_run,
+    hand_on_checkpoint,
+    update_run,
+)
 
 FULL = RunRow(
     study="beijing33",
@@ -57,6 +66,32 @@ def test_a_run_is_followed_from_start_to_end(store):
     assert run.started < ended.finished <= ended.updated
     update_run(store, run.id, state="running")
     assert get_run(store, run.id).finished is None
+
+
+def test_a_run_that_has_ended_is_not_changed_by_who_was_late(store):
+    run = create_run(store, RunRow("a", "trial", "{}"))
+    assert change_running(store, run.id, step=100)
+    assert end_run(store, run.id, state="interrupted", reason="its worker died")
+    assert not change_running(store, run.id, step=150, checkpoint="late")
+    assert not end_run(store, run.id, state="completed", step=150)
+    found = get_run(store, run.id)
+    assert (found.state, found.step, found.checkpoint) == ("interrupted", 100, None)
+
+
+def test_a_checkpoint_has_one_run_at_any_time(store):
+    first = create_run(store, RunRow("a", "trial", "{}", state="interrupted", checkpoint="saved"))
+    late, heir = (create_run(store, RunRow("a", "trial", "{}", parent=first.id)) for _ in range(2))
+
+    def named():
+        return [get_run(store, run.id).checkpoint for run in (first, late, heir)]
+
+    update_run(store, late.id, state="interrupted")
+    assert not hand_on_checkpoint(store, first.id, late.id, "saved")
+    assert named() == ["saved", None, None]
+    # Once more, as where the answer was lost.
+    for _ in range(2):
+        assert hand_on_checkpoint(store, first.id, heir.id, "saved")
+    assert named() == [None, None, "saved"]
 
 
 def test_damaged_json_is_told(store):

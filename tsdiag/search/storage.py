@@ -17,6 +17,7 @@ from tsdiag.store.database import Store, timeouts
 from tsdiag.store.failures import explain, is_passing, told
 from tsdiag.store.leases import held
 from tsdiag.store.owners import owner
+from tsdiag.store.tls import share_context
 
 
 class PatientStorage(optuna.storages.RDBStorage):
@@ -31,6 +32,7 @@ class PatientStorage(optuna.storages.RDBStorage):
         self._shown = store.url
         with _unreachable(self._shown):
             super().__init__(store.full_url, engine_kwargs=options)
+        share_context(self.engine)
 
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None

@@ -15,6 +15,7 @@ from tsdiag.errors import StoreError, redact
 from tsdiag.store.failures import told
 from tsdiag.store.migrations import applied, is_current, migrate
 from tsdiag.store.patience import Patience
+from tsdiag.store.tls import share_context
 from tsdiag.store.urls import check_file, parse
 
 # SQLite waits so long for another process's write [s]. A server that vanishes without a word is
@@ -140,6 +141,7 @@ def _engine(url: URL, shown: str) -> Engine:
         raise StoreError(
             f"cannot open {shown}: no driver {url.drivername}; leave out the + and what follows"
         ) from None
+    share_context(engine)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _own_transactions)
         event.listen(engine, "begin", _begin)
