@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 import sys
@@ -39,7 +40,7 @@ def echo():
             threading.Thread(target=answer, args=(connection,), daemon=True).start()
 
     def answer(connection):
-        with connection:
+        with connection, contextlib.suppress(OSError):
             while data := connection.recv(100):
                 connection.sendall(data)
 
