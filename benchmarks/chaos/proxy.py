@@ -41,7 +41,8 @@ class Proxied(Server):
             for end in self._open:
                 with contextlib.suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    end.shutdown(socket.SHUT_RDWR)
+                    # Wakes who waits for it here, and tells the other end nothing yet.
+                    end.shutdown(socket.SHUT_RD)
                     end.close()
             self._open.clear()
 
