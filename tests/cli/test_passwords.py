@@ -47,7 +47,7 @@ COMMANDS = {
     "compare": ["compare"],
     "export": ["export", "0", "model"],
     "dashboard": ["dashboard"],
-    "worker": ["worker", "wind"],
+    "worker": ["worker", "wind", "--patience", "0s"],
     "prepare": ["prepare", "study.toml"],
     "search": ["search", "study.toml"],
 }
