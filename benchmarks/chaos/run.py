@@ -204,9 +204,9 @@ def main() -> int:
             server = stack.enter_context(servers(kind, options.url))
             disk = stack.enter_context(small_disk(folder / "artifacts"))
             reports.append(stormed(server, disk, folder, form, options.seed, kind))
+            show(console, reports)
             if options.logs:
                 _keep(folder, options.logs / kind)
-    show(console, reports)
     return 0 if all(report.is_clean for report in reports) else 1
 
 
