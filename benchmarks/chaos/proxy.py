@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator
 
-from servers import Server
+from measuring.servers import Server
 from sqlalchemy import URL
 
 _PORTS = {"postgresql": 5432, "mysql": 3306}

@@ -31,10 +31,10 @@ from events import LONG, SHORT, plan
 from launcher import Machine
 from ledger import Ledger, Lineage, count, read_tables
 from measuring.environment import show_environment
+from measuring.servers import Server, drop_database, make_database, private
 from proxy import proxied
 from report import Report, show
 from rich.console import Console
-from servers import Server, drop_database, make_database, private
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 from storm import Storm, View

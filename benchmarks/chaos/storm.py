@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from disk import Disk
 from events import Event
-from servers import Server
+from measuring.servers import Server
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool

@@ -5,25 +5,23 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import socket
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def proxied(monkeypatch):
-    monkeypatch.syspath_prepend(CHAOS)
-    specification = importlib.util.spec_from_file_location("chaos_proxy", CHAOS / "proxy.py")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    file = BENCHMARKS / "chaos" / "proxy.py"
+    specification = importlib.util.spec_from_file_location("chaos_proxy", file)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    yield module.proxied
-    # Its name is one that others may use.
-    sys.modules.pop("servers", None)
+    return module.proxied
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def worker(
     import signal
     import sys
 
-    # While it loads there is nothing to hand back.
+    # While it loads there is nothing to hand back. Afterwards Interruption sees to it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # Before torch is loaded: two threads that share a busy core are slower than one.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -82,7 +82,7 @@ def _join(store: Store, name: str, of: int) -> float:
     import time
 
     from tsdiag.report.wording import duration
-    from tsdiag.search.clock import join
+    from tsdiag.search.budget import join
     from tsdiag.search.connections import connections, connections_line
     from tsdiag.search.spec import stored_spec
     from tsdiag.store.studies import load_study

@@ -19,7 +19,7 @@ from tsdiag.errors import TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
 from tsdiag.search.artifacts import artifact_store
-from tsdiag.search.clock import join, others_at_work
+from tsdiag.search.budget import is_over, join, others_at_work
 from tsdiag.search.crew import Crew
 from tsdiag.search.explaining import refresh
 from tsdiag.search.interruption import Interruption
@@ -197,14 +197,17 @@ def conclude(
 
 
 def _deadline(store: Store, spec: StudySpec) -> float:
-    """Return when this search's time is over: others' at work on it, or as long as was asked."""
-    others = others_at_work(store, spec.name)
-    deadline = join(store, spec.name, spec.search.timeout, anew=not others)
-    if others and not math.isinf(deadline):
-        left = max(0.0, deadline - time.time())
-        sys.stderr.write(
-            f"{others} at work on {spec.name} already: their time is shared, {left:.0f} s of it\n"
-        )
+    """Return when this search's time is over: that of others at work, or as long as was asked."""
+    others, timeout = others_at_work(store, spec.name), spec.search.timeout
+    deadline = join(store, spec.name, timeout, anew=not others)
+    if not others or math.isinf(deadline):
+        return deadline
+    if is_over(deadline):  # they are at their last runs
+        return join(store, spec.name, timeout, anew=True)
+    sys.stderr.write(
+        f"{others} at work on {spec.name} already: this search shares their time, "
+        f"{deadline - time.time():.0f} s of it are left\n"
+    )
     return deadline
 
 

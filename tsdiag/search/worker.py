@@ -27,8 +27,7 @@ from tsdiag.runs.levels import block_losses
 from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
 from tsdiag.search.artifacts import artifact_store
-from tsdiag.search.budget import is_over, search_deadline
-from tsdiag.search.clock import others_at_work
+from tsdiag.search.budget import is_over, others_at_work, search_deadline
 from tsdiag.search.explaining import explain_run
 from tsdiag.search.failing import store_failure, store_unrun, told
 from tsdiag.search.interruption import Interruption
@@ -324,9 +323,10 @@ class Worker:
             execution.carry_out(
                 watch, pause=watch.pause, score=lambda model: self._scores(config, model, watch)
             )
-        except (TakenOver, Unreachable) as error:
-            if isinstance(error, Unreachable):
-                raise
+        except TakenOver:
+            return
+        except Unreachable:
+            raise
         except Exception as error:
             sys.stderr.write(f"final run of {final.candidate.label}: {error}\n")
         finally:

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import psutil
+from measuring.servers import private
 from sqlalchemy import URL, Connection, create_engine, text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
-
-from tsdiag.store.urls import parse
-
-_ADMINS = {"postgresql": "postgres", "mysql": "mysql"}
-_START = 60.0  # [s] within which a server must answer
 
 
 @dataclass(frozen=True)
@@ -153,78 +140,6 @@ def _cpu_seconds(server: psutil.Process | None) -> float:
 
 @contextmanager
 def private_server(kind: str, connections: int = 0) -> Iterator[Server]:
-    """Start a server of its own in a temporary folder, and remove both afterwards.
-
-    ``connections`` is its ``max_connections``; 0 leaves it as it comes.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="tsdiag-scale-"))
-    user = _ADMINS[kind]
-    try:
-        if os.getuid() == 0:  # neither server runs as root
-            shutil.chown(folder, user)
-        begin = _begin_postgres if kind == "postgresql" else _begin_mariadb
-        url, process = begin(folder, user, connections)
-        try:
-            server = Server(url)
-            _wait_until_ready(server, process)
-            yield server
-        finally:
-            process.send_signal(signal.SIGINT if kind == "postgresql" else signal.SIGTERM)
-            process.wait(60)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _begin_postgres(
-    folder: Path, user: str, connections: int
-) -> tuple[URL, subprocess.Popen[bytes]]:
-    (binaries, *_) = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) or [Path()]
-    port = _free_port()
-    with (folder / "log").open("wb") as log:
-        run = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", user, "-A", "trust"]
-        subprocess.run([*_as(user), *run], check=True, stdout=log, stderr=log, cwd=folder)
-        serve = [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
-        serve += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
-        serve += ["-c", f"max_connections={connections}"] if connections else []
-        process = subprocess.Popen([*_as(user), *serve], stdout=log, stderr=log, cwd=folder)
-    return parse(f"postgresql://{user}@127.0.0.1:{port}/postgres"), process
-
-
-def _begin_mariadb(
-    folder: Path, user: str, connections: int
-) -> tuple[URL, subprocess.Popen[bytes]]:
-    port, data = _free_port(), f"--datadir={folder / 'data'}"
-    with (folder / "log").open("wb") as log:
-        run = ["mariadb-install-db", "--no-defaults", data]
-        run += ["--auth-root-authentication-method=normal"]
-        subprocess.run([*_as(user), *run], check=True, stdout=log, stderr=log, cwd=folder)
-        serve = ["mariadbd", "--no-defaults", data, f"--port={port}", "--bind-address=127.0.0.1"]
-        serve += [f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
-        serve += [f"--max-connections={connections}"] if connections else []
-        process = subprocess.Popen([*_as(user), *serve], stdout=log, stderr=log, cwd=folder)
-    return parse(f"mysql://root@127.0.0.1:{port}/mysql"), process
-
-
-def _as(user: str) -> list[str]:
-    """Return what runs a command as a user, replacing itself so that signals arrive."""
-    if os.getuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START
-    while True:
-        try:
-            with server.connect():
-                return
-        except OperationalError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    """Start a server of its own and remove it afterwards; see ``measuring.servers.private``."""
+    with private(kind, connections) as server:
+        yield Server(server.url)

@@ -1,7 +1,4 @@
-"""Database servers that may be broken: private ones, stopped or killed for real, and a proxy.
-
-A server that others use must not be stopped; a proxy before it cuts off those who came through it.
-"""
+"""Database servers of a benchmark's own, which may be loaded, stopped or killed."""
 
 from __future__ import annotations
 
@@ -21,7 +18,6 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-_DATABASE = "chaos"
 _START = 60.0  # recovery after a crash takes a second or two [s]
 
 
@@ -48,14 +44,15 @@ class PostgreSQL(Server):
 
     ways = ("fast", "immediate")
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, connections: int) -> None:
         port = free_port()
-        super().__init__(URL.create("postgresql+psycopg", "chaos", None, "127.0.0.1", port))
+        super().__init__(URL.create("postgresql+psycopg", "postgres", None, "127.0.0.1", port))
         self._folder, self._programs = folder, programs("initdb", "/usr/lib/postgresql/*/bin")
         self._user = "postgres" if os.geteuid() == 0 else None
         give(folder, self._user)
-        self._run("initdb", "--username=chaos", "--auth=trust", "--no-instructions")
+        self._run("initdb", "--username=postgres", "--auth=trust", "--no-instructions")
         settings = f"port = {port}\nunix_socket_directories = ''\n"
+        settings += f"max_connections = {connections}\n" if connections else ""
         with (folder / "postgresql.conf").open("a") as file:
             file.write(settings)
 
@@ -78,7 +75,7 @@ class MariaDB(Server):
 
     ways = ("SIGTERM", "SIGKILL")
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, connections: int) -> None:
         port = free_port()
         super().__init__(URL.create("mysql+pymysql", "root", None, "127.0.0.1", port))
         self._folder, self._user = folder, "mysql" if os.geteuid() == 0 else None
@@ -92,6 +89,7 @@ class MariaDB(Server):
             *(programs("mariadbd", "/usr/sbin") / "mariadbd", *common, f"--port={port}"),
             *("--bind-address=127.0.0.1", "--skip-name-resolve"),
             *(f"--socket={socket_file}", f"--log-error={errors}"),
+            *([f"--max-connections={connections}"] if connections else []),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -117,22 +115,24 @@ class MariaDB(Server):
 
 
 @contextlib.contextmanager
-def private(kind: str) -> Iterator[Server]:
+def private(kind: str, connections: int = 0) -> Iterator[Server]:
     """Start a private server with an empty database, and remove both at the end.
+
+    ``connections`` is its ``max_connections``; 0 leaves it as it comes.
 
     Raises:
         FileNotFoundError: its programs are not installed here.
     """
-    server_of = {"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]
-    with tempfile.TemporaryDirectory(prefix="tsdiag-chaos-") as name:
+    server_of = {"postgresql": PostgreSQL, "mysql": MariaDB, "mariadb": MariaDB}[kind]
+    with tempfile.TemporaryDirectory(prefix="tsdiag-server-") as name:
         above = Path(name)
         above.chmod(0o755)  # the server's own user must be able to enter it
         folder = above / "data"
         folder.mkdir(mode=0o700)
-        server = server_of(folder)
+        server = server_of(folder, connections)
         server.come()
         try:
-            server.url = make_database(server.url, _DATABASE)
+            server.url = make_database(server.url, "benchmark")
             yield server
         finally:
             with contextlib.suppress(subprocess.CalledProcessError):
