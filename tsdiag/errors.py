@@ -46,17 +46,19 @@ def redact(url: str) -> str:
     Works on the text, because a URL that cannot be parsed must not be printed whole either; where
     an @ makes the end of the password unsure, too much is hidden rather than too little.
     """
-    return _IN_QUERY.sub(r"\1***", _AS_PORT.sub(r"\1:***", _IN_URL.sub(r"\1:***@", url)))
+    hidden = _AS_PORT.sub(r"\1:***", _IN_URL.sub(r"\1:***@", url))
+    return _IN_WORDS.sub(r"\1***", _IN_QUERY.sub(r"\1***", hidden))
 
 
 def without_passwords(text: str) -> str:
     """Return a text in which the passwords of URLs are ***, for messages that quote a person."""
     hidden = _AS_PORT.sub(r"\1:***", _IN_TEXT.sub(r"\1:***@", text))
-    return _IN_QUERY_OF_TEXT.sub(r"\1***", hidden)
+    hidden = _WITHOUT_SCHEME.sub(r"\1:***@", _IN_QUERY_OF_TEXT.sub(r"\1***", hidden))
+    return _IN_WORDS.sub(r"\1***", hidden)
 
 
-# A URL alone, to its end.
-_IN_URL = re.compile(r"(://[^:/?#]*):.*@", re.DOTALL)
+# A URL alone, to its end; also one whose scheme was forgotten, but not a drive's letter.
+_IN_URL = re.compile(r"((?:://|^(?!.*://))[^:/?#]*(?<!^[A-Za-z])):.*@", re.DOTALL)
 _IN_QUERY = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 # In a text it reaches to the last @ before a quotation mark, behind a port to the next blank. The
 # word that tsdiag's own advice has for a password stays, and what is hidden already.
@@ -66,6 +68,9 @@ _IN_TEXT = re.compile(
 _IN_QUERY_OF_TEXT = re.compile(
     r"([?&][^=&\s]*(?:pass|pwd|secret|token)[^=&\s]*=)[^&\s\"']*", re.IGNORECASE
 )
+_WITHOUT_SCHEME = re.compile(r"\b([\w.+-]{2,}):(?!//|password@|\*\*\*@)[^\s@\"']+@", re.IGNORECASE)
+# As libpq's own connection strings have it.
+_IN_WORDS = re.compile(r"((?:^|[\s\"'/])password=)[^\s&\"']*", re.IGNORECASE)
 # Without an @, what stands where a port belongs and is no number: the host was forgotten.
 _AS_PORT = re.compile(
     r"(://[^:/?#@\s\[]+):(?!\d+(?:\W|$)|port\b)[^/?#@\s\"']+(?!\S*@)", re.IGNORECASE

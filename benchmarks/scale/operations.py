@@ -36,6 +36,7 @@ from tsdiag.store.cases import load_case
 from tsdiag.store.curves import append_curves, load_trace
 from tsdiag.store.database import Store
 from tsdiag.store.runs import RunRow, create_run, update_run
+from tsdiag.uptime import uptime
 
 # More than there will ever be, so that the study's budget is never spent.
 ENDLESS = 10**9
@@ -95,7 +96,7 @@ def measure(store: Store, spec: StudySpec, pattern: Pattern, times: int) -> dict
 
 
 def _place() -> Place:
-    return Place(of=4, device="cpu", deadline=time.time() + _HOUR)
+    return Place(of=4, device="cpu", deadline=uptime() + _HOUR)
 
 
 def _lives(watch: Stopwatch, worker: Worker, store: Store, pattern: Pattern, times: int) -> None:
@@ -175,7 +176,7 @@ def _claim_final(watch: Stopwatch, worker: Worker, times: int) -> None:
 
 
 def _poll(store: Store, spec: StudySpec) -> None:
-    now = time.time()
+    now = uptime()
     search_lines(Snapshot(spec, *_standing(store, spec), now, now + _HOUR, 4))
 
 

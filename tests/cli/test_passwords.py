@@ -40,6 +40,10 @@ URLS = {
     "another kind": "oracle://me:s3cret@127.0.0.1:9/rows",
     "unknown option": "mysql://me:s3cret@127.0.0.1:9/rows?colour=red",
     "no such host": "postgresql://me:s3cret@..../rows",
+    "no scheme": "me:s3cret@127.0.0.1:9/rows",
+    "half a scheme": "postgresql:/me:s3cret@127.0.0.1:9/rows",
+    "as libpq has it": "host=127.0.0.1 user=me password=s3cret dbname=rows",
+    "a file of that name": "sqlite:///host=127.0.0.1 password=s3cret/rows.db",
 }
 COMMANDS = {
     "trials": ["trials"],
@@ -151,6 +155,8 @@ def test_what_a_run_ran_on_holds_nothing_of_the_environment(monkeypatch):
         "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
         "postgresql://[::1]:5432/rows",
         "sqlite:///C:/rows.db and me@example.org",
+        "C:/me@home/rows.csv",
+        "trial 3: state running@host",
     ],
 )
 def test_what_is_no_password_is_shown(text):

@@ -6,9 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tsdiag.cli.main import app
+from tsdiag.search.spec import StudySpec
 from tsdiag.store.database import open_store
 from tsdiag.store.runs import find_runs
-from tsdiag.store.studies import list_studies, load_study
+from tsdiag.store.studies import list_studies, load_study, save_study
 
 STUDY = """
 [study]
@@ -53,6 +54,17 @@ def test_other_settings_are_misuse_and_change_nothing(prepare, store):
     assert answer.exit_code == 2
     assert "with other settings" in answer.stderr
     assert load_study(store(), "tiny") == before
+
+
+def test_what_a_search_has_changed_since_stays_and_is_told(prepare, store):
+    prepare(STUDY)
+    longer = StudySpec.model_validate(load_study(store(), "tiny").spec).with_search(trials=200)
+    save_study(store(), "tiny", longer.model_dump(mode="json"))
+    answer = prepare(STUDY)
+    assert answer.exit_code == 0
+    assert load_study(store(), "tiny").spec["search"]["trials"] == 200
+    assert "stays as it was" in answer.stderr
+    assert "search.trials: 200 -> " in answer.stderr
 
 
 def test_rows_that_cannot_be_used_are_refused_before_anything_is_stored(prepare, store):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tsdiag.cli.verifying import stage_lines
 from tsdiag.search.verification import STOPPING, TIMED, UNCHOSEN, Stage
+from tsdiag.uptime import uptime
 
 
 @pytest.mark.parametrize(
@@ -21,7 +20,7 @@ from tsdiag.search.verification import STOPPING, TIMED, UNCHOSEN, Stage
     ],
 )
 def test_what_is_under_way_is_told(steps, wave, left, now, runs):
-    began = time.time()
+    began = uptime()
     found = dict(stage_lines(Stage(steps, wave, left, 7, UNCHOSEN, began, began + 60, 2)))
     assert found["now"] == now
     assert found["runs"].startswith(runs)

@@ -6,7 +6,6 @@ Counted, not timed. Optuna's own first reading of all trials is left out: it com
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 
 import optuna
@@ -34,6 +33,7 @@ from tsdiag.store.cases import AUDIT, AUDITED, load_case
 from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.schema import FINDINGS, RUNS
 from tsdiag.store.studies import set_attribute, set_study
+from tsdiag.uptime import uptime
 
 # Below the first, finalists and the best siblings are not complete yet.
 FEW, MANY = 200, 2000
@@ -112,7 +112,7 @@ def searched(prepared, store):
 
 def asked(store, spec, dataset):
     """Return what is asked, by name, as one that has been at it for a while asks it."""
-    deadline = time.time() + 3600
+    deadline = uptime() + 3600
     worker = Worker(store, spec.name, Place(deadline=deadline, device="cpu"), Interruption())
     worker._next()
     spent = Worker(store, spec.name, Place(deadline=deadline, device="cpu"), Interruption())

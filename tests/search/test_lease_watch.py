@@ -19,7 +19,7 @@ def clock(monkeypatch):
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(watch.time, "time", lambda: Clock.now)
+    monkeypatch.setattr(watch, "uptime", lambda: Clock.now)
     monkeypatch.setattr(watch.time, "monotonic", lambda: Clock.now)
     return Clock
 

@@ -7,7 +7,6 @@ stalls as the founding model does, mostly for its rate. All runs together take a
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -17,6 +16,7 @@ from tsdiag.search.verification import TIMED, UNCHOSEN, verify
 from tsdiag.store.chosen import chosen_run
 from tsdiag.store.interventions import stored_plan, stored_verification
 from tsdiag.store.runs import find_runs
+from tsdiag.uptime import uptime
 from tsdiag.verify.plan import read_plan
 
 REDUCED = """
@@ -82,7 +82,7 @@ def verified(store, seconds):
         store,
         row,
         explained(store, row),
-        time.time() + seconds,
+        uptime() + seconds,
         workers=2,
         device="cpu",
         show=stages.append,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.verify.simulated import SHAPES, plan
@@ -13,6 +11,7 @@ from tsdiag.search.verification import _conclude
 from tsdiag.store.database import open_store
 from tsdiag.store.interventions import save_plan, settled
 from tsdiag.store.runs import RunRow, create_run, update_run
+from tsdiag.uptime import uptime
 from tsdiag.verify.arms import Arm, config_of, loss_of
 from tsdiag.verify.desk import Desk
 
@@ -30,7 +29,7 @@ def store(tmp_path):
 @pytest.fixture
 def desk(store):
     def make(seconds=600.0):
-        now = time.time()
+        now = uptime()
         return Desk(store, PLAN, SHAPES, now, now + seconds)
 
     return make
@@ -152,7 +151,7 @@ def test_what_kills_its_worker_again_and_again_is_given_up(desk, store):
 def test_screening_that_time_cut_off_is_not_whole(desk, store):
     stored(store, {}, validation_loss=1.1)
     stored(store, RATE, validation_loss=0.3)
-    late = Desk(store, PLAN, SHAPES, time.time() - 100, time.time() + 1)
+    late = Desk(store, PLAN, SHAPES, uptime() - 100, uptime() + 1)
     assert late.course().chosen() == RATE
     assert not late.is_screened()
 
@@ -179,7 +178,7 @@ def test_a_longer_verification_that_was_broken_off_is_not_called_complete(desk):
 def test_looking_settles_nothing(desk, store):
     stored(store, {}, validation_loss=1.1)
     stored(store, RATE, validation_loss=0.3)
-    late = Desk(store, PLAN, SHAPES, time.time() - 100, time.time() + 1)
+    late = Desk(store, PLAN, SHAPES, uptime() - 100, uptime() + 1)
     assert late.look().chosen() is None
     assert settled(store, "r") is None
     assert late.course().chosen() == RATE

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tsdiag.report.wording import duration, number
+from tsdiag.uptime import uptime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,8 +117,8 @@ def _finals(snapshot: Snapshot) -> str:
 
 
 def _time(snapshot: Snapshot) -> str:
-    left = snapshot.deadline - time.time()
-    words = f"{duration(time.time() - snapshot.started)} gone"
+    left = snapshot.deadline - uptime()
+    words = f"{duration(uptime() - snapshot.started)} gone"
     if not snapshot.scoring and (estimate := _estimate(snapshot)) is not None:
         words += f", about {duration(min(estimate, max(left, 0.0)))} to go"
     return words if math.isinf(left) else f"{words}, at most {duration(max(left, 0.0))}"

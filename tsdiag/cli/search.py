@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -158,7 +159,7 @@ def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: 
     typer.echo("")
     # The storage as the person named it, so that the next line works as it stands.
     known = (DEFAULT_STORAGE, os.environ.get("TSDIAG_STORAGE"))
-    option = "" if storage in known else f" --storage {store.url}"
+    option = "" if storage in known else f" --storage {shlex.quote(store.url)}"
     typer.echo(
         search_summary(result.board, spec.search.trials, result.seconds, _next(result, option))
     )
@@ -170,7 +171,8 @@ def _next(result: SearchResult, option: str) -> str:
     if result.interrupted or (result.comparison is None and not result.pending):
         return "run the same command again to go on"
     if result.pending:
-        return f"tsdiag compare {result.study}{option}   ({result.pending} final runs are left)"
+        study = shlex.quote(result.study)
+        return f"tsdiag compare {study}{option}   ({result.pending} final runs are left)"
     unlearned = [row.trial for row in result.board.trials if row.cause and row.trial is not None]
     if unlearned:
         return f"tsdiag explain {unlearned[-1]}{option}   (why it did not learn)"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import typer
+
+from tsdiag.uptime import uptime
 
 # To load torch and the data, and to conclude, workers need most of this [s].
 LEAST = 20.0
@@ -19,7 +20,7 @@ def verify(
     trial: str, study: str | None, storage: str, budget: str, workers: int, device: str
 ) -> None:
     """Verify a trial's diagnosis; the result is in the store afterwards."""
-    started = time.time()  # before torch is loaded, which is the person's time as well
+    started = uptime()  # before torch is loaded, which is the person's time as well
     from tsdiag.cli.opening import open_for_work
     from tsdiag.cli.progress import Progress
     from tsdiag.explanation import explained
@@ -62,7 +63,7 @@ def stage_lines(stage: Stage) -> Lines:
     """Return how a verification is getting on."""
     from tsdiag.report.wording import duration
 
-    now = time.time()
+    now = uptime()
     gone, left = now - stage.started, max(0.0, stage.deadline - now)
     confirmed = f", {stage.steps} steps each in the confirmation" if stage.steps else ""
     runs = f"{stage.runs} so far{confirmed}"

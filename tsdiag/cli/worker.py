@@ -79,18 +79,17 @@ def worker(
 
 def _join(store: Store, name: str, of: int) -> float:
     """Return when the study's time is over; say what whoever starts workers wants to know."""
-    import time
-
     from tsdiag.report.wording import duration
     from tsdiag.search.budget import join
     from tsdiag.search.connections import connections, connections_line
     from tsdiag.search.spec import stored_spec
     from tsdiag.store.studies import load_study
+    from tsdiag.uptime import uptime
 
     deadline = join(store, name, stored_spec(name, load_study(store, name).spec).search.timeout)
     if (found := connections(store)) is not None:
         typer.echo(connections_line(found, of, 0), err=True)
-    left = deadline - time.time()
+    left = deadline - uptime()
     if left <= 0:
         typer.echo(
             f"the time of study {name} has been over for {duration(-left)}; more of it: tsdiag "

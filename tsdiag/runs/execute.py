@@ -265,8 +265,7 @@ class Execution:
                 sys.stderr.write(f"{error}; training goes on from the checkpoint before\n")
             self._unsaved = True
         else:
-            self._took_steps = False
-        self._unsaved = False
+            self._unsaved = False
 
     def _save(self, training: Training) -> None:
         """Write the new checkpoint, name it in the row, then remove the one before."""

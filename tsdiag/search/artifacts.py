@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -46,15 +46,17 @@ class AtomicFolder(FileSystemArtifactStore):
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write beside the target and rename over it, which file systems do atomically."""
         target = self._get_filepath(artifact_id)  # a link there is replaced, not followed
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".writing-")
+        # Not by tempfile, whose files nobody else may read: workers of a shared folder may run
+        # under several accounts.
+        new = self.folder / f".writing-{uuid4().hex}"
         try:
-            with os.fdopen(handle, "wb") as file:
+            with new.open("xb") as file:
                 file.write(content_body.read())
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, target)
+            os.replace(new, target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -16,6 +15,7 @@ from tsdiag.store.leases import leases
 from tsdiag.store.patience import patient
 from tsdiag.store.schema import STUDIES
 from tsdiag.store.tally import Reached, reached
+from tsdiag.uptime import uptime
 
 # Attribute of a study: when its time is over, by the database's clock.
 UNTIL = "until"
@@ -34,7 +34,7 @@ def others_at_work(store: Store, name: str) -> int:
 
 @patient
 def join(store: Store, name: str, seconds: float | None, *, anew: bool = False) -> float:
-    """Return the time.time() at which a study's time is over; ``inf`` without a limit.
+    """Return the uptime() at which a study's time is over; ``inf`` without a limit.
 
     Whoever comes first begins it; others share what is left of it. ``anew`` begins it once more,
     as a person does who asks for a search of so long.
@@ -53,13 +53,13 @@ def join(store: Store, name: str, seconds: float | None, *, anew: bool = False) 
             told = {**attributes, UNTIL: until.isoformat()}
             connection.execute(changed.values(attributes=told))
     # What is left is passed on, not the moment: this machine's clock may be wrong.
-    return time.time() + (until - now).total_seconds()
+    return uptime() + (until - now).total_seconds()
 
 
 def search_deadline(
     store: Store, study: str, started: float, deadline: float, final_seeds: int, workers: int
 ) -> float:
-    """Return the time.time() at which searching ends; ``inf`` without a timeout."""
+    """Return the uptime() at which searching ends; ``inf`` without a timeout."""
     if math.isinf(deadline):
         return deadline
     baseline, best = reached(store, study, FINALISTS)
@@ -76,5 +76,5 @@ def final_seconds(
 
 
 def is_over(deadline: float) -> bool:
-    """Tell whether a time.time() has passed."""
-    return time.time() > deadline
+    """Tell whether a uptime() has passed."""
+    return uptime() > deadline

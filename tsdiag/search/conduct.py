@@ -36,6 +36,7 @@ from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, best_runs, find_runs, newest
 from tsdiag.store.studies import load_study
 from tsdiag.store.tally import Tally, tally_of
+from tsdiag.uptime import uptime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class Snapshot:
     spec: StudySpec
     tally: Tally
     floors: dict[str, float]
-    started: float  # time.time()
+    started: float  # uptime()
     deadline: float
     workers: int
     scoring: bool = False  # final runs on the test span: nothing is trained any more
@@ -96,15 +97,15 @@ def silent(_: Snapshot) -> None:
     """Show nothing."""
 
 
-def prepare(store: Store, spec: StudySpec) -> Dataset:
-    """Load and check the data and register the study.
+def prepare(store: Store, spec: StudySpec, *, renew: bool = True) -> Dataset:
+    """Load and check the data and register the study; ``renew`` as in ``register``.
 
     Raises:
         DataError: the rows cannot be used.
         ConfigError: the study exists with other settings, or cannot be built.
     """
     dataset = load_dataset(spec.data)
-    register(store, open_storage(store), spec, dataset)
+    register(store, open_storage(store), spec, dataset, renew=renew)
     return dataset
 
 
@@ -127,7 +128,7 @@ def conduct(
     """
     chosen = choose_device(device)
     count = workers or default_workers(chosen)
-    started = time.time()
+    started = uptime()
     deadline = math.inf if finals_only else _deadline(store, spec)
     places = [Place(i, count, deadline, chosen.type, finals_only) for i in range(count)]
     with Interruption() as interruption, Crew(store, spec.name, places) as crew:
@@ -154,7 +155,7 @@ def conduct(
         comparison=comparison,
         pending=len(_finals(store, spec).pending()),
         interrupted=interrupted,
-        seconds=time.time() - started,
+        seconds=uptime() - started,
         told=told_of(store, spec.name),
     )
 
@@ -206,7 +207,7 @@ def _deadline(store: Store, spec: StudySpec) -> float:
         return join(store, spec.name, timeout, anew=True)
     sys.stderr.write(
         f"{others} at work on {spec.name} already: this search shares their time, "
-        f"{deadline - time.time():.0f} s of it are left\n"
+        f"{deadline - uptime():.0f} s of it are left\n"
     )
     return deadline
 

@@ -37,9 +37,16 @@ _FREE = (
 
 
 def register(
-    store: Store, storage: optuna.storages.RDBStorage, spec: StudySpec, dataset: Dataset
+    store: Store,
+    storage: optuna.storages.RDBStorage,
+    spec: StudySpec,
+    dataset: Dataset,
+    *,
+    renew: bool = True,
 ) -> None:
     """Create the study or join it, with the configurations to try first in its queue.
+
+    Of one that exists, ``renew`` replaces what may change, such as the number of trials.
 
     Raises:
         ConfigError: it exists with other settings, or one of its configurations cannot be built.
@@ -50,6 +57,8 @@ def register(
     if known is not None:
         _refuse_changes(known.spec, spec, store.url)
         refuse_other_data(dataset, known)
+        if not renew:
+            spec = stored_spec(known.name, known.spec)
     save_study(store, spec.name, spec.model_dump(mode="json"))
     set_study(store, spec.name, summary=dataset.summary.model_dump(mode="json"))
     if known is None or "digest" not in known.attributes:
@@ -115,13 +124,22 @@ def check_buildable(spec: StudySpec, dataset: Dataset) -> None:
         refuse_parts(sketch(config, shapes_of(dataset)), config.training)
 
 
-def _refuse_changes(old: dict[str, Any], spec: StudySpec, url: str) -> None:
+def changes(old: dict[str, Any], spec: StudySpec) -> dict[str, str]:
+    """Return in which paths a study differs from how it is stored: "24 -> 200"."""
     before = flatten(stored_spec(spec.name, old).model_dump(mode="json"))
     after = flatten(spec.model_dump(mode="json"))
-    changed = [
-        f"{path}: {before.get(path)} -> {after.get(path)}"
+    return {
+        path: f"{before.get(path)} -> {after.get(path)}"
         for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path) and not path.startswith(_FREE)
+        if before.get(path) != after.get(path)
+    }
+
+
+def _refuse_changes(old: dict[str, Any], spec: StudySpec, url: str) -> None:
+    changed = [
+        f"{path}: {change}"
+        for path, change in changes(old, spec).items()
+        if not path.startswith(_FREE)
     ]
     if changed:
         raise ConfigError(

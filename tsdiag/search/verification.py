@@ -39,6 +39,7 @@ from tsdiag.store.leases import claim, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow
 from tsdiag.store.studies import load_study
+from tsdiag.uptime import uptime
 from tsdiag.verify.arms import canonical, target_variance
 from tsdiag.verify.conclude import conclude
 from tsdiag.verify.desk import Desk
@@ -78,7 +79,7 @@ class Stage:
     left: int  # runs of it that have not ended
     runs: int
     summary: str
-    started: float  # time.time()
+    started: float  # uptime()
     deadline: float
     workers: int
 
@@ -93,7 +94,7 @@ def verify(
     device: str = "auto",
     show: Callable[[Stage], None] = lambda _: None,
 ) -> tuple[Verification, bool]:
-    """Carry out the remedies of a diagnosis until a deadline [time.time()]; also: was it stopped?
+    """Carry out the remedies of a diagnosis until a deadline [uptime()]; also: was it stopped?
 
     What was verified before is used again; what was broken off goes on.
 
@@ -108,7 +109,7 @@ def verify(
     refuse_other_data(dataset, load_study(store, row.study))
     last = deadline - CLOSING
     with _alone(store, row) as keep:
-        started = time.time()
+        started = uptime()
 
         def timing(left: int) -> None:
             keep()
@@ -119,7 +120,7 @@ def verify(
         known = _stored(store, row)
         if known is not None and known.complete and not is_new:
             return known, False
-        desk = Desk(store, plan, shapes_of(dataset), time.time(), deadline)
+        desk = Desk(store, plan, shapes_of(dataset), uptime(), deadline)
         if not desk.is_screened() and (known is None or known.repair is None):
             unsettle(store, row.id)
         places = [Place(i, count, last, chosen.type, verify=row.id) for i in range(count)]
@@ -190,7 +191,7 @@ class _Planner:
     diagnosis: Diagnosis
     dataset: Dataset
     device: torch.device
-    deadline: float  # time.time()
+    deadline: float  # uptime()
     workers: int
     timing: Callable[[int], object]  # told how many sets are left to be timed
 
@@ -225,7 +226,7 @@ class _Planner:
         return RunConfig.from_json(self.row.config)
 
     def _processor_time(self) -> float:
-        return max(0.0, self.deadline - time.time() - START_UP) * self.workers
+        return max(0.0, self.deadline - uptime() - START_UP) * self.workers
 
     def _is_longer(self, before: Plan) -> bool:
         """Tell whether there is time for much longer runs than an earlier plan's."""
@@ -234,7 +235,7 @@ class _Planner:
 
     def _paces(self, shapes: Shapes) -> dict[str, float]:
         """Time a step of each set, as far as a small part of the budget goes."""
-        until = time.time() + TIMING * (self.deadline - time.time())
+        until = uptime() + TIMING * (self.deadline - uptime())
         paces = {"{}": own_pace(self.row)}  # in case that a step cannot be timed
         sets = to_time(self.diagnosis, self.row, shapes)
         for place, changes in enumerate(sets):
@@ -244,7 +245,7 @@ class _Planner:
             if refused is None:
                 took = step_time(self._base, changes, self.dataset, self.device)
                 paces |= {} if took is None else {canonical(changes): took}
-            if time.time() > until:
+            if uptime() > until:
                 break
         return paces
 

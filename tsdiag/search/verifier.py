@@ -23,6 +23,7 @@ from tsdiag.store.database import Store
 from tsdiag.store.interventions import stored_plan
 from tsdiag.store.runs import RunRow, create_run
 from tsdiag.store.studies import load_study
+from tsdiag.uptime import uptime
 from tsdiag.verify.desk import Assignment, Desk
 from tsdiag.verify.plan import read_plan
 
@@ -48,7 +49,7 @@ class Verifier:
         refuse_other_data(self._base, load_study(store, plan.study))
         self._at: Assignment | None = None
         self._datasets = {plan.base.data: self._base}
-        self._desk = Desk(store, plan, shapes_of(self._base), time.time(), place.deadline)
+        self._desk = Desk(store, plan, shapes_of(self._base), uptime(), place.deadline)
 
     def work(self) -> None:
         """Carry arms out until none is left that can end in time, or somebody asks to stop."""
@@ -59,7 +60,7 @@ class Verifier:
                 self._at = assignment
                 self._run(assignment)
                 self._at = None
-            elif self._desk.busy() and time.time() < self._place.deadline:
+            elif self._desk.busy() and uptime() < self._place.deadline:
                 time.sleep(_IDLE)
             else:
                 return

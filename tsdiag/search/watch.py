@@ -24,6 +24,7 @@ from tsdiag.search.sparing import is_control, waking
 from tsdiag.store.patience import Patience
 from tsdiag.store.runs import RunRow
 from tsdiag.training.observer import Moment
+from tsdiag.uptime import uptime
 
 # Often enough that a lease survives a few failed renewals [s].
 _RENEW_EVERY = 30.0
@@ -39,8 +40,8 @@ class Watch:
     trial: optuna.Trial
     queue: TrialQueue
     interruption: Interruption
-    deadline: float  # time.time() at which the search pauses, inf for none
-    limit: float = math.inf  # time.time() at which this trial's own time is over
+    deadline: float  # uptime() at which the search pauses, inf for none
+    limit: float = math.inf  # uptime() at which this trial's own time is over
     prune: bool = True
     pruner: str = ""  # its name in the study file
     seed: int = 0  # the study's, by which controls are drawn
@@ -54,7 +55,7 @@ class Watch:
     def __call__(self, moment: Moment) -> str | None:
         """Return the state that ends the run, or None; raise ``TakenOver`` where it has been."""
         self.pause()
-        now = time.time()
+        now = uptime()
         # Before all else, so that a pruner misses no value of a trial that is resumed later.
         if moment.evaluated_step == moment.step:
             self._unreported.append((moment.step, moment.validation_loss))
@@ -167,7 +168,7 @@ class LeaseWatch:
     def __call__(self, _: Moment) -> str | None:
         """Return "interrupted" where the run must wait, or None; raise ``TakenOver`` as above."""
         self.pause()
-        late = self.interruption or time.time() > self.deadline
+        late = self.interruption or uptime() > self.deadline
         return "interrupted" if late else None
 
     def pause(self) -> None:

@@ -56,6 +56,7 @@ from tsdiag.store.runs import RunRow, get_run, update_run
 from tsdiag.store.studies import load_study, set_attribute
 from tsdiag.training.evaluation import predict
 from tsdiag.training.schedule import warmup_steps
+from tsdiag.uptime import uptime
 
 # How long a worker without work waits before it looks again, at first and at most [s]: looking
 # takes the study's lock, and at its end most of its workers have nothing to do.
@@ -74,7 +75,7 @@ class Place:
 
     index: int = 0
     of: int = 1
-    deadline: float = math.inf  # time.time()
+    deadline: float = math.inf  # uptime()
     device: str = "auto"
     finals_only: bool = False
     verify: str = ""  # a run whose remedies are to be carried out, and nothing else
@@ -91,7 +92,7 @@ class Worker:
         self.device = choose_device(place.device)
         self._store = store
         self._place = place
-        self._started = time.time()
+        self._started = uptime()
         self._interruption = interruption
         self._artifacts = artifact_store(store)
         storage = open_storage(store)
@@ -252,7 +253,7 @@ class Worker:
         choice = self._engine(queue, trial, config, watch)
         if choice is not None:
             # From here on: how its steps are computed is not chosen in a trial's own time.
-            watch.limit = time.time() + self._seconds_left(queue.role, parent)
+            watch.limit = uptime() + self._seconds_left(queue.role, parent)
             request = Request(
                 study=self.spec.name,
                 role=queue.role,

@@ -28,8 +28,11 @@ def normalise(url: str) -> str:
     """
     scheme, colon, rest = url.partition("://")
     if not colon:
+        server = any(mark in url for mark in "@:=")
+        meant = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         raise StoreError(
-            f'storage "{redact(url)}" is not a URL; for a file write: sqlite:///{Path(url).name}'
+            f'storage "{redact(url)}" is not a URL; for a '
+            + (f"server write: {meant}" if server else f"file write: sqlite:///{Path(url).name}")
         )
     database = scheme.split("+")[0].lower()
     if database not in DRIVERS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from tsdiag.store.interventions import settle, settled
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, end_dead, find_runs, latest
+from tsdiag.uptime import uptime
 from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, loss_of
 from tsdiag.verify.course import Course
 from tsdiag.verify.plan import Plan
@@ -52,7 +52,7 @@ class Desk:
         self.plan = plan
         self._store = store
         self._shapes = shapes
-        self.started = started  # time.time()
+        self.started = started  # uptime()
         self.deadline = deadline
         self._owner = owner()
         self._base = plan.base
@@ -98,7 +98,7 @@ class Desk:
     def course_of(self, rows: list[RunRow]) -> Course:
         """Return where the verification stands, by its runs."""
         known = _Known(self, rows)
-        closed = time.time() > self.started + SCREENING * (self.deadline - self.started)
+        closed = uptime() > self.started + SCREENING * (self.deadline - self.started)
         if self._settled is None and (text := settled(self._store, self.plan.run)) is not None:
             self._settled = json.loads(text)
         course = Course(self.plan, self._shapes, known, closed, self._settled)
@@ -163,7 +163,7 @@ class Desk:
         per_step = min(paces, default=None)
         steps = self.config(arm).training.max_steps
         expected = self.plan.seconds_of(arm) if per_step is None else per_step * steps
-        return time.time() + expected < self.deadline
+        return uptime() + expected < self.deadline
 
     def _request(self, arm: Arm, runs: list[RunRow]) -> Request:
         return Request(
