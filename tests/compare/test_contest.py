@@ -137,7 +137,7 @@ def test_scores_are_those_of_the_stored_weights(study):
     rows = [row for row in finals.runs(candidate) if row.weights]
     truth = contest._truth(dataset)
     losses = [
-        np.mean((contest._predictions(row, dataset.test, artifacts).numpy() - truth) ** 2)
+        np.mean((contest._predictions(store, row, dataset.test, artifacts).numpy() - truth) ** 2)
         for row in rows
     ]
     assert comparison.candidate.mean.mse == pytest.approx(np.mean(losses), rel=1e-5)

@@ -11,7 +11,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from tests.buckets import bucket_server
 from tsdiag.errors import StoreError
 from tsdiag.runs.artifacts import read_bytes, remove_bytes, write_bytes
-from tsdiag.search.artifacts import FOLDER, AtomicFolder, artifact_store
+from tsdiag.search.artifacts import FOLDER, AtomicFolder, artifact_store, refuse_other_place
+from tsdiag.store.studies import save_study
 
 OUTSIDE = ["../outside", "a/../../outside", "..", ".", "", "a/b", "a\\b", "..\\outside"]
 OUTSIDE += ["outside\0.txt", "C:outside", "~", ".hidden", "a\nb", "é", "a" * 256]
@@ -130,3 +131,24 @@ def check_lost(artifacts):
     with pytest.raises(StoreError, match="read artifact"):
         read_bytes(artifacts, OWN[0])
     remove_bytes(artifacts, OWN[0])
+
+
+def test_a_study_s_workers_share_one_place(store, tmp_path, monkeypatch):
+    save_study(store, "tiny", {})
+    for _ in range(2):
+        refuse_other_place(store, "tiny", artifact_store(store))
+    assert len(list((tmp_path / FOLDER).iterdir())) == 1
+    monkeypatch.setenv("TSDIAG_ARTIFACTS", str(tmp_path / "elsewhere"))
+    with pytest.raises(
+        StoreError, match="elsewhere, where this worker would leave its own"
+    ) as told:
+        refuse_other_place(store, "tiny", artifact_store(store))
+    assert "TSDIAG_ARTIFACTS" in str(told.value)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_others_may_read_what_one_has_written(folder):
+    write_bytes(folder, "x", b"mine")
+    fresh = folder.folder / "fresh"
+    fresh.touch()
+    assert (folder.folder / "x").stat().st_mode == fresh.stat().st_mode

@@ -13,9 +13,9 @@ from tsdiag.search.queue import RESUMES
 from tsdiag.store.leases import leases
 from tsdiag.store.runs import find_runs
 
-# A step that takes a minute, and a final scoring that does.
+# A step that takes a minute, in many calls or in a single one of C, and a final scoring that does.
 BUSY = """
-import sys, time
+import hashlib, sys, time
 from tsdiag.{module} import {name}
 plain = {name}.{method}
 
@@ -23,7 +23,7 @@ def slow(self, *arguments, **options):
     found = plain(self, *arguments, **options)
     if {condition}:
         print("busy", flush=True)
-        time.sleep(60)
+        {wait}
     return found
 
 {name}.{method} = slow
@@ -31,13 +31,17 @@ from tsdiag.cli.main import app
 sys.argv = ["tsdiag", "worker", "tiny", "--device", "cpu"]
 app()
 """
+SLEEP = "time.sleep(60)"
 STEP = {
+    "wait": SLEEP,
     "module": "training.loop",
     "name": "Training",
     "method": "_step",
     "condition": "self.progress.step == 25 and self.config.model.kind == 'transformer'",
 }
+CALL = STEP | {"wait": 'hashlib.pbkdf2_hmac("sha256", b"", b"", 300_000_000)'}
 SCORING = {
+    "wait": SLEEP,
     "module": "search.worker",
     "name": "Worker",
     "method": "_scores",
@@ -45,7 +49,7 @@ SCORING = {
 }
 
 
-@pytest.mark.parametrize("busy", [STEP, SCORING], ids=["step", "scoring"])
+@pytest.mark.parametrize("busy", [STEP, CALL, SCORING], ids=["step", "call", "scoring"])
 def test_sigterm_to_a_worker_that_cannot_answer(
     prepared, store, tmp_path, busy, work, optuna_study
 ):

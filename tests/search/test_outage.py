@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from tsdiag.errors import StoreError, Unreachable
 from tsdiag.runs import execute
-from tsdiag.search import artifacts, storage
+from tsdiag.search import artifacts, queue, storage, watch
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.registration import register
 from tsdiag.search.storage import open_storage
@@ -23,7 +23,7 @@ from tsdiag.search.watch import Watch
 from tsdiag.search.worker import Place, Worker
 from tsdiag.store import patience
 from tsdiag.store.curves import load_trace
-from tsdiag.store.leases import leases, release
+from tsdiag.store.leases import claim, leases, release
 from tsdiag.store.patience import Patience
 from tsdiag.store.runs import find_runs
 
@@ -217,3 +217,66 @@ def optuna_reads_trials():
 def test_a_connection_lost_while_trials_are_read_is_an_outage():
     with pytest.raises(Unreachable), storage._unreachable("here"):
         optuna_reads_trials()
+
+
+@pytest.mark.parametrize("role", ["trial", "final"])
+def test_a_folder_that_cannot_be_written_ends_the_worker_and_no_run(
+    prepared, store, work, monkeypatch, role
+):
+    prepared(("trials = 3", "trials = 1"))
+    plain = artifacts.AtomicFolder.write
+
+    def write(self, name, content):
+        if any(row.role == role for row in find_runs(store, "tiny")):
+            raise OSError(errno.EROFS, "Read-only file system")
+        plain(self, name, content)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(artifacts.AtomicFolder, "write", write)
+        ours = worker(store, 60.0)
+        with pytest.raises(StoreError, match="Read-only"):
+            ours.work()
+    (row,) = find_runs(store, "tiny", role=role)
+    assert row.state == "interrupted"
+    for lease in leases(store):  # as when the process is gone
+        release(store, lease.key, lease.owner)
+    work()
+    states = [row.state for row in find_runs(store, "tiny", role=role)]
+    assert "failed" not in states
+    assert states[-1] == "completed"
+
+
+def test_a_full_disk_for_longer_than_a_lease_costs_nobody_the_trial(prepared, store, monkeypatch):
+    prepared(("trials = 3", "trials = 1"))
+    monkeypatch.setattr(queue, "LEASE", 2.0)
+    monkeypatch.setattr(watch, "_RENEW_EVERY", 0.2)
+    plain, began = artifacts.AtomicFolder.write, []
+
+    def write(self, name, content):
+        if name.endswith(".safetensors"):
+            began.append(time.monotonic())
+            if began[-1] < began[0] + 5:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        plain(self, name, content)
+
+    monkeypatch.setattr(artifacts.AtomicFolder, "write", write)
+    thread = threading.Thread(target=worker(store, 60.0).work)
+    thread.start()
+    while not began:
+        time.sleep(0.05)
+    while time.monotonic() < began[0] + 4:
+        assert [lease.live for lease in leases(store, "tiny/lstm/trial/")] == [True]
+        time.sleep(0.2)
+    thread.join()
+    assert {row.state for row in find_runs(store, "tiny")} == {"completed"}
+
+
+def test_after_an_outage_the_living_may_renew_what_ran_out(store, away, monkeypatch):
+    assert claim(store, "tiny/final/x/1", "elsewhere:boot:1:1", 0.2)
+    time.sleep(0.3)
+    back = replace(store, patience=Patience(60.0))
+    away.begin(0.3)
+    assert [lease.live for lease in leases(back)] == [True]
+    assert not claim(back, "tiny/final/x/1", "another:boot:1:1", 60.0)
+    monkeypatch.setattr(patience, "_SETTLING", 0.0)
+    assert claim(back, "tiny/final/x/1", "another:boot:1:1", 60.0)

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tsdiag.search.queue import LEASE, PARENT_RUN, RESUMES
 from tsdiag.search.registration import open_queue
 from tsdiag.search.storage import open_storage
-from tsdiag.store.leases import claim, leases
+from tsdiag.store.leases import claim, leases, release
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import RunRow, create_run, find_runs, update_run
 
@@ -32,8 +32,6 @@ def dead_owner():
 def bury(store, queue, number):
     """Make it so that the worker of a trial has died."""
     key = f"{queue.study.study_name}/trial/{number}"
-    from tsdiag.store.leases import release
-
     release(store, key, owner())
     claim(store, key, dead_owner(), LEASE)
 
@@ -253,3 +251,24 @@ def test_a_late_but_living_worker_is_told_that_its_trial_was_taken(queue, store)
     queue.finish(trial.number, row)
     assert states(queue)[0] == "FAIL"
     assert find_runs(store, "tiny", trial=trial.number)[0].state == "interrupted"
+
+
+def test_a_run_that_its_worker_gave_up_is_no_death(queue, store):
+    for _ in range(7):
+        trial = queue.claim(1)
+        run_of(store, trial.number, "interrupted", step=3)
+        bury(store, queue, trial.number)
+    assert queue.claim(1) is not None
+
+
+def test_who_must_end_now_waits_for_no_lock(queue, store):
+    trial = asked(queue)
+    row = run_of(store, trial.number)
+    assert claim(store, "tiny/ask", "elsewhere:boot:1:1", 60.0)
+    queue.abandon(trial.number)
+    assert [lease.key for lease in leases(store)] == ["tiny/ask"]
+    assert find_runs(store, "tiny", role="trial")[0].state == "interrupted"
+    release(store, "tiny/ask", "elsewhere:boot:1:1")
+    successor = asked(queue)
+    assert successor.user_attrs[RESUMES] == trial.number
+    assert successor.user_attrs[PARENT_RUN] == row.id

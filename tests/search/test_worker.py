@@ -1,5 +1,6 @@
 """What a worker does with trials that fail, do not fit, or take too long."""
 
+import json
 import math
 import time
 
@@ -8,7 +9,9 @@ import torch
 from optuna.trial import TrialState
 
 from tsdiag.errors import TsdiagError
-from tsdiag.search import limits, worker
+from tsdiag.search import budget, limits, worker
+from tsdiag.search.registration import open_queue
+from tsdiag.search.storage import open_storage
 from tsdiag.search.watch import Watch
 from tsdiag.store.runs import best_runs, find_runs
 from tsdiag.store.studies import load_study
@@ -174,6 +177,33 @@ def test_after_the_deadline_no_final_run_begins(prepared, store, work):
     prepared(("trials = 3", "trials = 1"))
     work(deadline=uptime() - 1)
     assert find_runs(store, "tiny", role="final") == []
+
+
+def test_out_of_time_nobody_waits_for_a_trial_elsewhere(prepared, store, work):
+    spec, _ = prepared()
+    work(deadline=uptime() - 1)  # the floors
+    assert open_queue(store, open_storage(store), spec, "trial", 1).claim(3)
+    began = uptime()
+    work(deadline=uptime() - 1)
+    assert uptime() - began < 10
+
+
+def test_who_comes_late_begins_no_trial_in_the_time_of_the_final_runs(
+    prepared, store, work, monkeypatch
+):
+    prepared(("trials = 3", 'trials = 3\ntimeout = "100s"'))
+    monkeypatch.setattr(budget, "final_seconds", lambda *_: 40.0)
+    work(deadline=uptime() + 50)
+    assert trial_rows(store) == []
+    assert best_runs(store, "tiny", "baseline", 1)
+
+
+def test_a_study_may_have_any_name(prepared, store, work):
+    name = 'it\'s 50 % "mine" (2)'
+    prepared(('name = "tiny"', f"name = {json.dumps(name)}"), ("trials = 3", "trials = 1"))
+    work(name)
+    assert {row.state for row in find_runs(store, name)} == {"completed"}
+    assert len(find_runs(store, name, role="final")) == 4
 
 
 def test_two_workers_have_one_thread_each_and_other_places(store, monkeypatch):

@@ -61,6 +61,8 @@ def worker(
         # Two workers of one index would draw the same trials.
         index = int.from_bytes(os.urandom(4))
     with Interruption() as interruption:
+        # Until it is at something, reading the rows may take longer than there is to end in.
+        interruption.overdue = lambda: None
         store = await_store(storage, patience, interruption.__bool__)
         if by_hand:
             deadline = _join(store, name, of)
@@ -70,11 +72,10 @@ def worker(
         else:
             Worker(store, name, place, interruption).work()
 
-    if interruption.requested:
-        # Unloading torch takes a second or, where the machine is busy, many of the ten.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    # Unloading torch takes a second or, where the machine is busy, many of the ten.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _join(store: Store, name: str, of: int) -> float:

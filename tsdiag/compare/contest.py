@@ -60,7 +60,7 @@ def compare(
         if verdict is not None and verdict["runs"] == runs:
             return Comparison.model_validate(verdict["comparison"])
     looks = add_look(store, study)
-    ours, theirs = (_side(who, rows, dataset, artifacts, device) for who, rows in sides)
+    ours, theirs = (_side(store, who, rows, dataset, artifacts, device) for who, rows in sides)
     comparison = judge(
         ours,
         theirs,
@@ -106,6 +106,7 @@ def _finished(finals: Finals, candidate: Candidate) -> list[RunRow]:
 
 
 def _side(
+    store: Store,
     candidate: Candidate,
     rows: Sequence[RunRow],
     dataset: Dataset,
@@ -114,7 +115,7 @@ def _side(
 ) -> Side:
     done = sorted((row for row in rows if row.weights is not None), key=lambda row: row.seed)
     test = dataset.test.to(device)
-    predictions = [_predictions(row, test, artifacts) for row in done]
+    predictions = [_predictions(store, row, test, artifacts) for row in done]
     truth = _truth(dataset)
     is_baseline = candidate.role == "baseline"
     return Side(
@@ -131,9 +132,12 @@ def _side(
     )
 
 
-def _predictions(row: RunRow, test: Windows, artifacts: ArtifactStore) -> torch.Tensor:
-    assert row.weights is not None
-    trained = unpack_trained(read_bytes(artifacts, row.weights))
+def _predictions(
+    store: Store, row: RunRow, test: Windows, artifacts: ArtifactStore
+) -> torch.Tensor:
+    name = row.weights
+    assert name is not None
+    trained = unpack_trained(store.patience(lambda: read_bytes(artifacts, name)))
     return predict(trained.model.to(test.ends.device), test)
 
 

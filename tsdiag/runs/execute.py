@@ -290,9 +290,16 @@ class Execution:
             training.model.load_state_dict(progress.best_weights)
         if ending.state in FINISHED and progress.best_weights:
             trained = pack_trained(training.model, self.request.config, self.dataset)
-            name = weights_of(self.id)
-            weights = self.store.patience(lambda: write_bytes(self.artifacts, name, trained))
-            self._examine(training.model, progress.best_step)
+            weights = self._outbox.write(weights_of(self.id), trained, self._pause)
+            self._failures |= examine(
+                training.model,
+                self.request.config,
+                self.dataset,
+                self._probes,
+                progress.best_step,
+                self._recorder.note,
+                self._pause,
+            )
             scores = score(training.model) if score else {}
         self._outbox.add(self._recorder.take())
         self._note_columns(
@@ -312,13 +319,6 @@ class Execution:
         with suppress(StoreError):
             merge_curves(self.store, self.id)
         return Done(get_run(self.store, self.id), self.request.config, training.model)
-
-    def _examine(self, model: nn.Module, step: int) -> None:
-        """Ask the dear probes about the best weights."""
-        config, note = self.request.config, self._recorder.note
-        self._failures |= examine(
-            model, config, self.dataset, self._probes, step, note, self._pause
-        )
 
     def _create_row(self) -> None:
         request = self.request
@@ -343,8 +343,8 @@ class Execution:
         if isinstance(error, TakenOver):
             self._withdraw()
             return
-        # A store that cannot be reached is no fault of the run: another worker goes on with it.
-        failed = isinstance(error, Exception) and not isinstance(error, Unreachable)
+        # What is wrong with a store is no fault of the run: a worker that has one goes on with it.
+        failed = isinstance(error, Exception) and not isinstance(error, StoreError)
         reason = without_passwords(f"{type(error).__name__}: {error}")[:2000]
         self._outbox.add(self._recorder.take())
         state, checkpoint = ("failed", None) if failed else ("interrupted", self._checkpoint)

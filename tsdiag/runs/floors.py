@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -37,7 +38,10 @@ def store_floors(
             told[name]["validation_loss"] = float((found - truth).double().square().mean())
             told[name][BLOCKS] = block_losses(validation, found)
             predictions[name] = torch.as_tensor(floor.predict(dataset.test)).float()
-    name = write_bytes(artifacts, f"{dataset.digest[:16]}-{study}.floors", pack(predictions, {}))
+    # A study's own name may hold what a file's may not.
+    file = f"{dataset.digest[:16]}-{hashlib.sha256(study.encode()).hexdigest()[:16]}.floors"
+    packed = pack(predictions, {})
+    name = store.patience(lambda: write_bytes(artifacts, file, packed))
     set_study(store, study, floors={"floors": told, "artifact": name})
     return floors
 
@@ -45,4 +49,6 @@ def store_floors(
 def floor_predictions(store: Store, study: str, artifacts: ArtifactStore) -> dict[str, Tensor]:
     """Return what each floor predicts for the test windows, in standardised units."""
     floors = load_study(store, study).floors
-    return {} if floors is None else unpack(read_bytes(artifacts, floors["artifact"]))[0]
+    if floors is None:
+        return {}
+    return unpack(store.patience(lambda: read_bytes(artifacts, floors["artifact"])))[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from tsdiag.diagnostics.signals import Signal
-from tsdiag.runs.artifacts import ArtifactStore, remove_bytes
+from tsdiag.runs.artifacts import ArtifactStore, remove_bytes, write_bytes
 from tsdiag.store.curves import append_curves
 from tsdiag.store.database import Store
 from tsdiag.store.runs import change_running, end_run
@@ -51,6 +52,19 @@ class Outbox:
         """Take the name of an artifact to remove once the row has let go of it."""
         if artifact is not None:
             self._unnamed.append(artifact)
+
+    def write(self, artifact: str, data: bytes, pause: Callable[[], object]) -> str:
+        """Write an artifact, waiting for room; return its name.
+
+        ``pause`` is called before each attempt: however long it takes, the run stays this worker's.
+        """
+
+        def attempt() -> str:
+            pause()
+            return write_bytes(self._artifacts, artifact, data)
+
+        # Of its own: that the database can be reached says nothing of the artifact store.
+        return replace(self._store.patience)(attempt)
 
     def send(self) -> None:
         """Send everything, waiting for the database as long as the store's patience lasts.

@@ -12,12 +12,21 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from tsdiag.errors import StoreError, Unreachable, redact
-from tsdiag.runs.artifacts import ArtifactStore, plain_name
+from tsdiag.runs.artifacts import (
+    ArtifactStore,
+    plain_name,
+    read_bytes,
+    remove_bytes,
+    write_bytes,
+)
 from tsdiag.store.database import Store
+from tsdiag.store.studies import set_attribute
 from tsdiag.store.urls import parse
 
 FOLDER = "tsdiag-artifacts"
 PLACE = "TSDIAG_ARTIFACTS"
+# Attribute of a study: the artifact that its first worker left.
+MARK = "artifacts"
 
 # A bucket's name, and a prefix of which no part is "." or "..".
 _BUCKET = re.compile(r"s3://([\w.-]{3,63})((?:/(?!\.+(?:/|$))[\w.=+-]+)*)/?", re.ASCII)
@@ -30,6 +39,9 @@ class AtomicFolder(FileSystemArtifactStore):
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder)
         self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder.resolve())
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open for reading what lies in the folder itself: a link may lead anywhere."""
@@ -79,6 +91,32 @@ def artifact_store(store: Store) -> ArtifactStore:
     except OSError as error:
         raise StoreError(
             f"make the artifact folder {folder}: {error}; name another one in {PLACE}"
+        ) from error
+
+
+def refuse_other_place(store: Store, study: str, artifacts: ArtifactStore) -> None:
+    """Check that a study's workers can write artifacts, and that all of them mean one place.
+
+    The first one leaves a mark there, and the others look for it: where each had a folder of its
+    own, trials could not be resumed elsewhere, and the verdict would find no weights.
+
+    Raises:
+        StoreError: this one has another place, or cannot write to it.
+    """
+    mine = f"{uuid4().hex}.study"
+    store.patience(lambda: write_bytes(artifacts, mine, study.encode()))
+    mark = set_attribute(store, study, MARK, mine, once=True)
+    if mark == mine:
+        return
+    remove_bytes(artifacts, mine)
+    try:
+        store.patience(lambda: read_bytes(artifacts, mark))
+    except Unreachable:
+        raise
+    except StoreError as error:
+        raise StoreError(
+            f'study "{study}": its artifacts are not in {artifacts}, where this worker would '
+            f"leave its own; name the folder or bucket that all its workers share in {PLACE}"
         ) from error
 
 

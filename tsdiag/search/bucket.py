@@ -76,6 +76,9 @@ class Bucket:
             if "Name" not in found:  # boto3 takes any page for an empty bucket
                 raise ValueError("what answers does not speak S3")
 
+    def __str__(self) -> str:
+        return self._url
+
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Read to the end: an answer that breaks off is told here, as everything else is."""
         with self._told():

@@ -19,6 +19,8 @@ from tsdiag.uptime import uptime
 
 # Attribute of a study: when its time is over, by the database's clock.
 UNTIL = "until"
+# Keys of what is held for a moment, beside a trial or by who only looks.
+_LOCKS = ("/ask", "/verdict")
 # Final runs take longer than the trials did on a machine that is busy with all workers at once.
 _MARGIN = 1.15
 # Scoring the test span and computing the verdict [s].
@@ -29,7 +31,8 @@ _LEAST_SEARCH = 0.4
 
 def others_at_work(store: Store, name: str) -> int:
     """Return how many processes are at a trial, a final run or the floors of a study."""
-    return len({lease.owner for lease in leases(store, f"{name}/") if lease.live})
+    at_work = [lease for lease in leases(store, f"{name}/") if lease.live]
+    return len({lease.owner for lease in at_work if not lease.key.endswith(_LOCKS)})
 
 
 @patient

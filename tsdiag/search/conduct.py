@@ -19,7 +19,7 @@ from tsdiag.errors import TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
 from tsdiag.search.artifacts import artifact_store
-from tsdiag.search.budget import is_over, join, others_at_work
+from tsdiag.search.budget import UNTIL, is_over, join, others_at_work
 from tsdiag.search.crew import Crew
 from tsdiag.search.explaining import refresh
 from tsdiag.search.interruption import Interruption
@@ -200,8 +200,9 @@ def conclude(
 def _deadline(store: Store, spec: StudySpec) -> float:
     """Return when this search's time is over: that of others at work, or as long as was asked."""
     others, timeout = others_at_work(store, spec.name), spec.search.timeout
+    is_theirs = others > 0 and UNTIL in load_study(store, spec.name).attributes
     deadline = join(store, spec.name, timeout, anew=not others)
-    if not others or math.isinf(deadline):
+    if not is_theirs or math.isinf(deadline):
         return deadline
     if is_over(deadline):  # they are at their last runs
         return join(store, spec.name, timeout, anew=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 # Set by `tsdiag search` for the workers it starts: without it they would outlive a kill -9 of it.
@@ -19,6 +20,7 @@ PARENT = "TSDIAG_PARENT"
 # Between a signal and the hand-over, and at most for that: launchers give ten seconds at the least
 # before they kill [s].
 _GRACE, _LAST = 6.5, 2.5
+_ASKING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
@@ -34,8 +36,9 @@ class Interruption:
     def __enter__(self) -> Self:
         # Python lets only the main thread handle signals; a notebook's other threads go without.
         in_main = threading.current_thread() is threading.main_thread()
-        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
-            self._before[number] = signal.signal(number, self._note)
+        if in_main:
+            self._before = {number: signal.signal(number, self._note) for number in _ASKING}
+            self._listen()
         return self
 
     def __exit__(
@@ -46,18 +49,40 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
+            self._told.close()  # which ends the thread
 
     def __bool__(self) -> bool:
         """Whether to stop: asked by a signal, or left behind by the search that started us."""
         return self.requested or (self._parent > 0 and os.getppid() != self._parent)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if self.requested:
-            os._exit(128 + number)
+    def _note(self, *_: object) -> None:
         self.requested = True
-        if self.overdue is not None:
-            _later(_GRACE, self._end)
-            _later(_GRACE + _LAST, lambda: os._exit(1))
+
+    def _listen(self) -> None:
+        """Hear signals in a thread of their own.
+
+        Python runs a handler only between two steps of its main thread's program, so after a call
+        that computes for a minute it is a minute late; what it writes to a socket comes at once.
+        """
+        self._told, heard = socket.socketpair()
+        self._told.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._hear, args=(heard,), daemon=True).start()
+
+    def _hear(self, heard: socket.socket) -> None:
+        asked = 0
+        with heard:
+            while numbers := heard.recv(64):
+                for number in filter(_ASKING.__contains__, numbers):
+                    asked += 1
+                    if asked > 1:
+                        os._exit(128 + number)
+                    self.requested = True
+                    if self.overdue is not None:
+                        _later(_GRACE, self._end)
+                        _later(_GRACE + _LAST, lambda: os._exit(1))
 
     def _end(self) -> None:
         try:

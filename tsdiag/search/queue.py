@@ -11,6 +11,7 @@ work of a dead one, which the next asker finds. That makes every method harmless
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ from tsdiag.search.space import ENQUEUED, ORIGIN
 from tsdiag.store.database import Store
 from tsdiag.store.leases import claim, held, leases, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, latest, update_run
+from tsdiag.store.runs import RunRow, end_run, find_runs, latest, update_run
 
 # A lease outlives the longest silence of a healthy worker: one training step, one batch of an
 # evaluation or one probe of the last weights, of a model so large that hardly anybody waits for
@@ -31,6 +32,8 @@ from tsdiag.store.runs import RunRow, end_run, find_runs, get_run, latest, updat
 LEASE = 300.0
 # Asking takes well under a second; longer means that the asker is stuck [s].
 _ASK_LEASE = 60.0
+# How long a worker that must end now waits to be let in [s].
+_LAST_WORD = 1.0
 # User attributes of a successor: the number of the trial it continues, and that trial's run.
 RESUMES = "tsdiag:resumes"
 PARENT_RUN = "tsdiag:parent_run"
@@ -147,11 +150,27 @@ class TrialQueue:
         release(self._store, self._key(number), self._owner)
 
     def abandon(self, number: int) -> None:
-        """Settle a trial by what is stored of it, as a dead worker's: ours must end now."""
-        with self._alone():
+        """Settle a trial by what is stored of it, as a dead worker's: ours must end now.
+
+        Where many are asked to stop at once, not all come to the lock in time: then the next asker
+        finds a run that was given up, and its trial without a lease.
+        """
+        reason = "its worker was asked to stop"
+        if self._let_in(_LAST_WORD):
             if self.keep(number):
-                self._reap(self._frozen(number), "its worker was asked to stop", died=False)
+                self._reap(self._frozen(number), reason, died=False)
+            release(self._store, self._ask_key, self._owner)
+        elif self.keep(number) and (run := self.run(number)) is not None:
+            end_run(self._store, run.id, state="interrupted", reason=reason)
         release(self._store, self._key(number), self._owner)
+
+    def _let_in(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while not claim(self._store, self._ask_key, self._owner, _ASK_LEASE):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
 
     def finished(self) -> int:
         """Return how many trials have ended and were not queued again."""
@@ -194,8 +213,7 @@ class TrialQueue:
             if trial.state == TrialState.WAITING:
                 self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        # After an outage the living are given the time to renew what ran out meanwhile.
-        if not running or self._store.patience.is_settling():
+        if not running:
             return trials
         live = {
             lease.key
@@ -213,14 +231,16 @@ class TrialQueue:
 
     def _reap(self, trial: FrozenTrial, reason: str, *, died: bool) -> None:
         run = self.run(trial.number)
-        if run is not None and run.state == "running":
+        was_running = run is None or run.state == "running"
+        if run is not None and was_running:
             # It may end at this very moment: one of the two is first.
             end_run(self._store, run.id, state="interrupted", reason=reason)
-            run = get_run(self._store, run.id)
+            run = self.run(trial.number)  # or its worker was only late, and has withdrawn it
         if run is not None and run.state != "interrupted":
             tell_outcome(self.study, trial.number, run)
             return
-        if not died:
+        # A worker that gave its run up, since a store was away for too long, is no death either.
+        if not died or not was_running:
             self._requeue(trial, {})
             return
         step = run.step if run else 0

@@ -26,10 +26,10 @@ from tsdiag.store.database import Store
 from tsdiag.store.studies import StudyRow, find_study, save_study, set_attribute, set_study
 from tsdiag.training.engine import refuse_parts
 
+STUDIES = "tsdiag:studies"
 # What may differ between two searches of one study: how long, how surely, and how to choose. Where
 # the rows lie may differ too, since a digest tells whether they are the same; and how fast a step
 # is computed, which trials on different machines need not agree on.
-STUDIES = "tsdiag:studies"
 _FREE = (
     *("search.", "enqueue", "study.", "data.path", "data.url", "data.query"),
     *ENGINE,

@@ -17,7 +17,7 @@ from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.compare.scoring import score_windows
 from tsdiag.config import ENGINE, RunConfig
 from tsdiag.data.dataset import load_dataset
-from tsdiag.errors import TsdiagError, Unreachable
+from tsdiag.errors import StoreError, TsdiagError
 from tsdiag.runs.audit import audit
 from tsdiag.runs.engine import Choice, choose_engine
 from tsdiag.runs.environment import choose_device
@@ -26,7 +26,7 @@ from tsdiag.runs.floors import store_floors
 from tsdiag.runs.levels import block_losses
 from tsdiag.runs.outbox import TakenOver
 from tsdiag.runs.weights import shapes_of
-from tsdiag.search.artifacts import artifact_store
+from tsdiag.search.artifacts import artifact_store, refuse_other_place
 from tsdiag.search.budget import is_over, others_at_work, search_deadline
 from tsdiag.search.explaining import explain_run
 from tsdiag.search.failing import store_failure, store_unrun, told
@@ -92,9 +92,13 @@ class Worker:
         self.device = choose_device(place.device)
         self._store = store
         self._place = place
-        self._started = uptime()
+        # The study's time, not this worker's, is divided between searching and the final runs.
+        timeout = self.spec.search.timeout
+        timed = timeout is not None and math.isfinite(place.deadline)
+        self._started = place.deadline - timeout if timed and timeout else uptime()
         self._interruption = interruption
         self._artifacts = artifact_store(store)
+        refuse_other_place(store, name, self._artifacts)
         storage = open_storage(store)
         self._baselines = open_queue(store, storage, self.spec, "baseline", place.index)
         self._trials = open_queue(store, storage, self.spec, "trial", place.index)
@@ -165,7 +169,9 @@ class Worker:
             trial = self._trials.claim(self.spec.search.trials)
             if trial is not None:
                 return lambda: self._run_trial(self._trials, trial, deadline)
-        # The finalists are known only when nothing runs any more.
+        # The finalists are known only when nothing runs any more; out of time, to nobody.
+        if is_over(self._place.deadline):
+            return None
         floors = holder(self._store, f"{self.spec.name}/floors")
         busy = self._trials.running() + self._baselines.running()
         return self._rest if busy or floors else None
@@ -204,7 +210,7 @@ class Worker:
             self._failures = 0
         except (TakenOver, UpdateFinishedTrialError):  # another worker goes on with it
             row = None
-        except Unreachable:  # no fault of the trial: when its lease runs out, another goes on
+        except StoreError:  # no fault of the trial: when its lease runs out, another goes on
             raise
         except Exception as error:
             row = store_failure(self._store, queue, trial, error, self._meant(queue, trial))
@@ -326,7 +332,7 @@ class Worker:
             )
         except TakenOver:
             return
-        except Unreachable:
+        except StoreError:
             raise
         except Exception as error:
             sys.stderr.write(f"final run of {final.candidate.label}: {error}\n")

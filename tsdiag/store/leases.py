@@ -55,7 +55,7 @@ def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
     for _ in range(_ATTEMPTS):
         try:
             with store.write() as connection:
-                return _take(connection, key, owner, seconds)
+                return _take(connection, key, owner, seconds, store.patience.is_settling())
         except IntegrityError:  # another process inserted the row first
             return False
         except StoreError as error:
@@ -120,12 +120,13 @@ def leases(store: Store, prefix: str = "") -> list[Lease]:
     with store.read() as connection:
         now = server_time(connection)
         rows = connection.execute(query).all()
-    found = [Lease(**row._mapping, live=_is_live(row, now)) for row in rows]
+    settling = store.patience.is_settling()
+    found = [Lease(**row._mapping, live=_is_live(row, now, settling)) for row in rows]
     # SQLite's LIKE ignores case, and collations order differently: both are settled here.
     return sorted((x for x in found if x.key.startswith(prefix)), key=lambda lease: lease.key)
 
 
-def _take(connection: Connection, key: str, owner: str, seconds: float) -> bool:
+def _take(connection: Connection, key: str, owner: str, seconds: float, settling: bool) -> bool:
     now = server_time(connection)
     expires = now + timedelta(seconds=seconds)
     row = connection.execute(select(LEASES).where(LEASES.c.key == key)).one_or_none()
@@ -133,7 +134,7 @@ def _take(connection: Connection, key: str, owner: str, seconds: float) -> bool:
         values = {"key": key, "owner": owner, "claimed": now, "expires": expires}
         connection.execute(LEASES.insert().values(**values))
         return True
-    if row.owner != owner and _is_live(row, now):
+    if row.owner != owner and _is_live(row, now, settling):
         return False
     # The row is changed only as it was seen: a renewal or another taker in between wins.
     seen = (LEASES.c.key == key) & (LEASES.c.owner == row.owner) & (LEASES.c.expires == row.expires)
@@ -141,5 +142,6 @@ def _take(connection: Connection, key: str, owner: str, seconds: float) -> bool:
     return connection.execute(change).rowcount == 1
 
 
-def _is_live(row: Row[Any], now: datetime) -> bool:
-    return bool(row.expires > now) and not is_gone(row.owner)
+def _is_live(row: Row[Any], now: datetime, settling: bool) -> bool:
+    # After an outage the living are given the time to renew what ran out meanwhile.
+    return (settling or bool(row.expires > now)) and not is_gone(row.owner)

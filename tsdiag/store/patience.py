@@ -84,7 +84,9 @@ class Patience:
         return True
 
     def is_settling(self) -> bool:
-        """Tell whether the database came back so lately that others' leases may have run out."""
+        """Tell whether it is away, or came back so lately that others' leases may have run out."""
+        if self._since is not None:
+            return True
         return self._back is not None and time.monotonic() - self._back < _SETTLING
 
     def _note(self, error: Unreachable) -> None:

@@ -97,8 +97,10 @@ def set_study(store: Store, name: str, **columns: Any) -> None:
 
 
 @patient
-def set_attribute(store: Store, name: str, key: str, value: Any) -> None:
+def set_attribute(store: Store, name: str, key: str, value: Any, *, once: bool = False) -> Any:
     """Set one key of a study's ``attributes``, keeping what other processes set meanwhile.
+
+    Returns what the key holds then: ``once`` leaves alone what is there already.
 
     Raises:
         UsageError: there is no such study.
@@ -106,10 +108,13 @@ def set_attribute(store: Store, name: str, key: str, value: Any) -> None:
     query = select(STUDIES.c.attributes).where(STUDIES.c.name == name).with_for_update()
     with store.write() as connection:
         found = connection.scalar(query)
+        if found is not None and once:
+            value = found.get(key, value)
         if found is not None:
             _change(connection, name, {"attributes": {**found, key: value}})
     if found is None:
         raise UsageError(_unknown(store, name))
+    return value
 
 
 @patient
