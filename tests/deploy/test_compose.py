@@ -119,9 +119,20 @@ def test_the_default_study_is_the_default_folder_s(compose, root):
 
 def test_all_services_run_the_image_of_this_version(compose):
     services = compose()["services"]
-    for name in OURS:
-        assert services[name]["image"] == f"tsdiag:{tsdiag.__version__}"
-        assert services[name]["build"]["dockerfile"] == "deploy/Dockerfile"
+    assert {services[name]["image"] for name in OURS} == {f"tsdiag:{tsdiag.__version__}"}
+
+
+def test_an_image_is_built_once_and_by_a_service_that_all_others_of_it_wait_for(compose, root):
+    services = compose()["services"]
+    (builder,) = [name for name in services if "build" in services[name]]
+    assert services[builder]["build"]["dockerfile"] == "deploy/Dockerfile"
+    assert "pull_policy" not in services[builder]  # pulled where it can be, and else built
+    for name in set(OURS) - {builder}:
+        assert builder in services[name]["depends_on"]
+        assert services[name]["pull_policy"] == "never"
+    for addition in (root / "deploy").glob("docker-compose.*.yml"):
+        for service in yaml.safe_load(addition.read_text())["services"].values():
+            assert not {"build", "image"} & set(service)
 
 
 def test_the_addition_for_gpus_is_one_to_a_service_of_the_file(compose, faults, root):
