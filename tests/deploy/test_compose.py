@@ -135,6 +135,15 @@ def test_an_image_is_built_once_and_by_a_service_that_all_others_of_it_wait_for(
             assert not {"build", "image"} & set(service)
 
 
+def test_each_worker_has_its_part_of_the_machine_s_memory(compose):
+    """Any number of them, since --scale tells no worker how many there are."""
+    given = compose(POSTGRES_PASSWORD="x", TSDIAG_WORKER_MEMORY="512m")["services"]["worker"]
+    assert given["mem_limit"] == "512m"
+    worker = compose()["services"]["worker"]
+    assert worker["mem_limit"] == "2g"
+    assert "--of" not in worker["command"]  # it would divide the limit once more
+
+
 def test_the_addition_for_gpus_is_one_to_a_service_of_the_file(compose, faults, root):
     more = yaml.safe_load((root / "deploy/docker-compose.cuda.yml").read_text())
     assert faults(more) == []
