@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import signal
 import subprocess
 
+import kubernetes_validate
 import pytest
+
+# The oldest whose schema lets a rule of podFailurePolicy have one of its two conditions, as it may;
+# and the newest.
+VERSIONS = ["1.29", "1.37"]
 
 
 @pytest.fixture
@@ -24,6 +30,50 @@ def pod(job):
 def containers(pod):
     """The containers by name, those that come first included."""
     return {item["name"]: item for item in [*pod["initContainers"], *pod["containers"]]}
+
+
+def faults(item, version):
+    """Of an object, what Kubernetes' schema has against it; fields it does not know are faults."""
+    try:
+        kubernetes_validate.validate(item, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return error.message
+    return None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_objects_follow_the_schemas_of_kubernetes(manifests, version):
+    for item in manifests.values():
+        assert faults(item, version) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("kind", "path", "change"),
+    [
+        ("Job", "spec", {"backofLimit": 20}),
+        ("Job", "spec", {"backoffLimit": "many"}),
+        ("Job", "spec podFailurePolicy rules 0", {"onExitCode": {"operator": "In"}}),
+        ("Job", "spec podFailurePolicy rules 0 onExitCodes", {"values": 2}),
+        ("Job", "spec template spec", {"terminationGracePeriodSecond": 30}),
+        ("Job", "spec template spec containers 0", {"resource": {}}),
+        ("Job", "spec template spec containers 0 resources", {"limit": {"memory": "4Gi"}}),
+        ("Job", "spec template spec initContainers 0 securityContext", {"readOnlyRoot": True}),
+        ("PersistentVolumeClaim", "spec", {"accessMode": ["ReadWriteMany"]}),
+        ("PersistentVolumeClaim", "spec", {"accessModes": "ReadWriteMany"}),
+        ("PodDisruptionBudget", "spec", {"unhealthyPodsEvictionPolicy": "AlwaysAllow"}),
+        ("PodDisruptionBudget", "spec selector", {"matchLabel": {}}),
+        ("Secret", "", {"stringdata": {}}),
+        ("Secret", "stringData", {"PGPASSWORD": 5}),
+    ],
+)
+def test_the_schemas_find_faults(manifests, version, kind, path, change):
+    item = copy.deepcopy(manifests[kind])
+    place = item
+    for step in path.split():
+        place = place[int(step) if step.isdecimal() else step]
+    place |= change
+    assert faults(item, version)
 
 
 def test_all_kinds_are_there_in_the_versions_that_have_them(manifests):
@@ -61,7 +111,10 @@ def test_a_lost_node_is_no_failure_and_misuse_is_not_tried_again(job):
         "action": "FailJob",
         "onExitCodes": {"operator": "In", "values": [MISUSED]},
     }
-    assert disruption == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    assert disruption == {
+        "action": "Ignore",
+        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+    }
 
 
 def test_drains_leave_some_workers_and_may_take_some(manifests, job):
