@@ -11,6 +11,11 @@ import subprocess
 import kubernetes_validate
 import pytest
 
+from tsdiag.store.database import open_store
+from tsdiag.store.leases import leases
+from tsdiag.store.runs import find_runs
+
+ENDLESS = {"max_steps": 1_000_000, "evaluate_every": 50}
 # The oldest whose schema lets a rule of podFailurePolicy have one of its two conditions, as it may;
 # and the newest.
 VERSIONS = ["1.29", "1.37"]
@@ -30,6 +35,19 @@ def pod(job):
 def containers(pod):
     """The containers by name, those that come first included."""
     return {item["name"]: item for item in [*pod["initContainers"], *pod["containers"]]}
+
+
+@pytest.fixture
+def worker(containers, registered, start):
+    """Register the study with changes, and start a pod's worker as tini does, with real tsdiag."""
+
+    def begin(**changes):
+        tini, group, dashes, *words = containers["worker"]["command"]
+        assert (tini, group, dashes) == ("tini", "-g", "--")
+        *args, _ = containers["worker"]["args"]
+        return start(*words, *args, "tiny", **registered(**changes))
+
+    return begin
 
 
 def faults(item, version):
@@ -194,3 +212,23 @@ def test_a_worker_that_was_stopped_is_told_from_one_that_is_done(
     said = process.communicate(timeout=30)[1]
     assert process.returncode == code
     assert said.splitlines()[0] == shlex.join(containers["worker"]["args"])
+
+
+def test_the_worker_of_a_study_that_is_done_completes_the_job(worker, server):
+    one = worker(trials=1)
+    assert one.wait() == 0, one.text
+    rows = find_runs(open_store(server.render_as_string(hide_password=False)), "tiny")
+    assert {row.state for row in rows} == {"completed"}
+    assert {row.role for row in rows} == {"baseline", "trial", "final"}
+
+
+def test_a_worker_whose_pod_is_stopped_hands_its_trial_back_and_is_replaced(worker, server, until):
+    one = worker(**ENDLESS)
+    store = open_store(server.render_as_string(hide_password=False))
+    until(lambda: any(row.step > 0 for row in find_runs(store, "tiny")), message=one.text)
+    os.killpg(one.process.pid, signal.SIGTERM)  # as tini -g does
+    assert one.wait(30) == 143, one.text
+    (row,) = find_runs(store, "tiny")
+    assert row.state == "interrupted"
+    assert row.checkpoint is not None
+    assert [lease for lease in leases(store) if lease.live] == []
