@@ -119,6 +119,8 @@ def test_the_job_goes_on_in_parallel_until_a_worker_finds_nothing_left(job):
     # With a number of completions each worker would have to end by itself, also a replaced one.
     assert "completions" not in job
     assert job["template"]["spec"]["restartPolicy"] == "Never"  # what podFailurePolicy asks for
+    # It counts over the whole life of all workers, and a database that is away fails all at once.
+    assert job["backoffLimit"] >= 20 * job["parallelism"]
 
 
 def test_a_lost_node_is_no_failure_and_misuse_is_not_tried_again(job):
