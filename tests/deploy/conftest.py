@@ -170,3 +170,25 @@ def path_with_tsdiag(tmp_path):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tsdiag "$@"\n')
     command.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture
+def registered(study, start, path_with_tsdiag, tmp_path, server):
+    """Register the study with some of its values changed; return its workers' environment."""
+    environment = {
+        "PATH": path_with_tsdiag,
+        "TSDIAG_STORAGE": server.set(password=None).render_as_string(),
+        "PGPASSWORD": str(server.password or "none asked for"),
+        "TSDIAG_ARTIFACTS": str(tmp_path / "artifacts"),
+    }
+
+    def register(**changes):
+        text = (study / "study.toml").read_text()
+        for name, value in changes.items():
+            text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+        (study / "study.toml").write_text(text)
+        prepared = start("tsdiag", "prepare", str(study), **environment)
+        assert prepared.wait() == 0, prepared.text
+        return environment
+
+    return register

@@ -119,9 +119,29 @@ def test_the_default_study_is_the_default_folder_s(compose, root):
 
 def test_all_services_run_the_image_of_this_version(compose):
     services = compose()["services"]
-    for name in OURS:
-        assert services[name]["image"] == f"tsdiag:{tsdiag.__version__}"
-        assert services[name]["build"]["dockerfile"] == "deploy/Dockerfile"
+    assert {services[name]["image"] for name in OURS} == {f"tsdiag:{tsdiag.__version__}"}
+
+
+def test_an_image_is_built_once_and_by_a_service_that_all_others_of_it_wait_for(compose, root):
+    services = compose()["services"]
+    (builder,) = [name for name in services if "build" in services[name]]
+    assert services[builder]["build"]["dockerfile"] == "deploy/Dockerfile"
+    assert "pull_policy" not in services[builder]  # pulled where it can be, and else built
+    for name in set(OURS) - {builder}:
+        assert builder in services[name]["depends_on"]
+        assert services[name]["pull_policy"] == "never"
+    for addition in (root / "deploy").glob("docker-compose.*.yml"):
+        for service in yaml.safe_load(addition.read_text())["services"].values():
+            assert not {"build", "image"} & set(service)
+
+
+def test_each_worker_has_its_part_of_the_machine_s_memory(compose):
+    """Any number of them, since --scale tells no worker how many there are."""
+    given = compose(POSTGRES_PASSWORD="x", TSDIAG_WORKER_MEMORY="512m")["services"]["worker"]
+    assert given["mem_limit"] == "512m"
+    worker = compose()["services"]["worker"]
+    assert worker["mem_limit"] == "2g"
+    assert "--of" not in worker["command"]  # it would divide the limit once more
 
 
 def test_the_addition_for_gpus_is_one_to_a_service_of_the_file(compose, faults, root):
@@ -138,6 +158,8 @@ def test_the_addition_for_s3_is_one_to_all_of_our_services(compose, faults, root
     assert faults(more) == []
     assert set(more["services"]) == set(OURS)
     tree, told = compose(), (root / "deploy/README.md").read_text()
+    rows = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `AWS_")]
+    table = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     for name, service in more["services"].items():
         assert set(service) == {"environment"}
         tree["services"][name]["environment"] |= service["environment"]
@@ -147,7 +169,7 @@ def test_the_addition_for_s3_is_one_to_all_of_our_services(compose, faults, root
             "TSDIAG_ARTIFACTS",
             {None},
         )
-        assert [key for key in passed_on if f"`{key}`" not in told] == []
+        assert set(passed_on) == table
     assert faults(tree) == []
 
 

@@ -76,7 +76,7 @@ def test_torch_s_build_is_an_argument_that_compose_passes_on(stages, compose):
     assert ("ARG", 'TORCH_INDEX=""') in stages[0]
     (install,) = [rest for word, rest in stages[0] if "${TORCH_INDEX}" in rest]
     assert '--index-url "${TORCH_INDEX}"' in install
-    build = compose(POSTGRES_PASSWORD="x", TORCH_INDEX="an-index")["services"]["worker"]["build"]
+    build = compose(POSTGRES_PASSWORD="x", TORCH_INDEX="an-index")["services"]["migrate"]["build"]
     assert build["args"] == {"TORCH_INDEX": "an-index"}
 
 

@@ -12,8 +12,7 @@ from tsdiag.store.database import open_store
 from tsdiag.store.leases import leases
 from tsdiag.store.runs import find_runs
 
-LONG = (("max_steps = 10", "max_steps = 1000000"), ("evaluate_every = 5", "evaluate_every = 50"))
-SHORT = (("trials = 3", "trials = 1"),)
+ENDLESS = {"max_steps": 1_000_000, "evaluate_every": 50}
 
 
 @pytest.fixture
@@ -22,22 +21,11 @@ def script(root):
 
 
 @pytest.fixture
-def task(script, study, start, path_with_tsdiag, tmp_path, server):
-    """Register the study with changes, and return what starts a task of the array."""
-    environment = {
-        "PATH": path_with_tsdiag,
-        "TSDIAG_STORAGE": server.render_as_string(hide_password=False),
-        "TSDIAG_ARTIFACTS": str(tmp_path / "artifacts"),
-    }
+def task(script, registered, start):
+    """Register the study with changes, and start a task of the array."""
 
-    def begin(*changes):
-        text = (study / "study.toml").read_text()
-        for old, new in changes:
-            text = text.replace(old, new)
-        (study / "study.toml").write_text(text)
-        prepared = start("tsdiag", "prepare", str(study), **environment)
-        assert prepared.wait() == 0, prepared.text
-        return lambda: start(str(script), "tiny", **environment)
+    def begin(**changes):
+        return start(str(script), "tiny", **registered(**changes))
 
     return begin
 
@@ -72,7 +60,7 @@ def test_what_is_missing_is_told(script, start, path_with_tsdiag, missing):
 
 
 def test_a_task_does_the_study(task, server):
-    one = task(*SHORT)()
+    one = task(trials=1)
     assert one.wait() == 0, one.text
     rows = find_runs(open_store(server.render_as_string(hide_password=False)), "tiny")
     assert {row.state for row in rows} == {"completed"}
@@ -80,9 +68,8 @@ def test_a_task_does_the_study(task, server):
 
 
 def test_the_signal_before_the_limit_hands_the_trial_back(task, server, until):
-    start_task = task(*LONG)
+    one = task(**ENDLESS)
     store = open_store(server.render_as_string(hide_password=False))
-    one = start_task()
     until(lambda: any(row.step > 0 for row in find_runs(store, "tiny")), message=one.text)
     # To the batch shell alone, as --signal=B: does.
     one.process.send_signal(signal.SIGTERM)
