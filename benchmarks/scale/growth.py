@@ -5,9 +5,8 @@
 One trial is really trained, the others are copies of it with values of their own, in Optuna's
 tables and in tsdiag's. At each size every operation is timed and what it fetches is counted. The
 exponent is the slope of log cost over log trials: 0 is flat, 1 linear. --plans also prints how the
-database carries out each of tsdiag's own queries at the largest size. The servers are those of
-TSDIAG_TEST_POSTGRES_URL and TSDIAG_TEST_MYSQL_URL; each gets a new database, dropped at the end.
---short stops at 1,000 trials.
+database carries out each of tsdiag's own queries at the largest size. Servers are private ones,
+started for this and removed. --short stops at 300 trials.
 """
 
 from __future__ import annotations
@@ -30,23 +29,24 @@ import optuna
 import torch
 from filling import begin, fill, finish_finals, occupy, read_pattern
 from measuring.environment import show_environment
+from measuring.servers import private
 from operations import Sample, measure
 from plans import show_plans
 from rich.console import Console
 from rich.table import Table
 
-from tests.servers import SERVERS, new_database
 from tsdiag.store.database import open_store
 
-SIZES = (100, 1000, 10_000)
-TIMES = 5
+SIZES, TIMES = (100, 1000, 10_000), 5
+SHORT_SIZES, SHORT_TIMES = (100, 300), 2
+ENGINES = ("sqlite", "postgresql", "mysql")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--plans", action="store_true")
-    parser.add_argument("--on", nargs="+", choices=["sqlite", *SERVERS], default=["sqlite"])
+    parser.add_argument("--on", nargs="+", choices=ENGINES, default=["sqlite"])
     asked = parser.parse_args()
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def main() -> None:
     show_environment(console)
     for kind in asked.on:
         with database(kind) as (url, folder):
-            grow(console, kind, url, folder, SIZES[:2] if asked.short else SIZES, asked.plans)
+            grow(console, kind, url, folder, asked)
 
 
 @contextlib.contextmanager
@@ -66,8 +66,8 @@ def database(kind: str) -> Iterator[tuple[str, Path]]:
         if kind == "sqlite":
             yield f"sqlite:///{folder}/tsdiag.db", folder
         else:
-            url = made.enter_context(new_database(kind))
-            yield url.render_as_string(hide_password=False), folder
+            server = made.enter_context(private(kind))
+            yield server.url.render_as_string(hide_password=False), folder
 
 
 @contextlib.contextmanager
@@ -80,26 +80,25 @@ def pointing_to(artifacts: Path) -> Iterator[None]:
         del os.environ["TSDIAG_ARTIFACTS"]
 
 
-def grow(
-    console: Console, kind: str, url: str, folder: Path, sizes: tuple[int, ...], plans: bool
-) -> None:
+def grow(console: Console, kind: str, url: str, folder: Path, asked: argparse.Namespace) -> None:
     """Fill a database step by step and measure at each size."""
     store = open_store(url)
     spec = begin(store, folder)
     pattern = read_pattern(store)
     occupy(store, spec, pattern)
+    sizes, times = (SHORT_SIZES, SHORT_TIMES) if asked.short else (SIZES, TIMES)
     found: dict[int, dict[str, Sample]] = {}
     first = 5
     for size in sizes:
         fill(store, pattern, first, size)
         if first == 5:
             finish_finals(store, spec, pattern)
-        found[size] = measure(store, spec, pattern, TIMES)
+        found[size] = measure(store, spec, pattern, times)
         # Trials that were carried out while measuring have taken numbers.
         first = size + 100
         console.print(f"{kind}: {size} trials measured", highlight=False)
     show(console, kind, found)
-    if plans:
+    if asked.plans:
         show_plans(console, store, found[sizes[-1]])
 
 

@@ -12,6 +12,9 @@ What a trial of `--minutes` writes, workers write in less time, as long as that 
 trials a second for all: two cores hold hardly more than one, client and server together.
 `--connections` names how workers keep theirs: one for each transaction, as they come, or one kept
 for each of a worker's two engines, ours and Optuna's, or one for a worker.
+
+`--saturate` measures what is held instead: workers that never sleep, 1, 2, 4, 8 ... of them, until
+the server commits hardly more transactions a second.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from simulation.binding import show_binding
 from simulation.crews import KEPT, artifacts_in, fill
 from simulation.measured import Measured, show_idle, show_measured, show_phases, told_briefly
 from simulation.recording import read_recording, record
+from simulation.saturation import saturated, show_saturated
 from simulation.servers import Server, Usage, private_server
 from simulation.studies import recorded_study, simulated_study
 
@@ -56,18 +60,32 @@ def measure(bench: Bench, console: Console) -> list[Measured]:
         console.print(told_briefly(rows[-1]), highlight=False)
     for workers in options.idle:
         rows += starting_and_stopping(bench, workers)
-        rows.append(waiting(bench, workers, options.waiting))
+        rows.append(waiting(bench, workers, options.watch))
         _keep(options.json, rows)
         console.print(f"W {workers}, not working: measured", highlight=False)
     return rows
 
 
+def saturate(bench: Bench, console: Console) -> list[Measured]:
+    """Measure what the server holds, telling each column as it is done."""
+    options, rows = bench.options, []
+    for how in options.connections:
+        for row in saturated(bench, how, options.most, options.watch):
+            rows.append(row)
+            _keep(options.json, rows)
+            console.print(told_briefly(row), highlight=False)
+    return rows
+
+
 def show(console: Console, rows: Sequence[Measured], connections: int) -> None:
-    trained = [row for row in rows if row.what == "working"]
+    trained, busy = (
+        [row for row in rows if row.what == what] for what in ("working", "never asleep")
+    )
     show_measured(console, trained)
     for row in trained[:1] + trained[-1:]:
         show_phases(console, row)
-    show_idle(console, [row for row in rows if row.what != "working"])
+    show_saturated(console, busy)
+    show_idle(console, [row for row in rows if row.what not in ("working", "never asleep")])
     for how in KEPT:
         show_binding(console, [row for row in trained if row.connections == how], connections)
 
@@ -91,7 +109,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, nargs="+", default=[5, 1, 30])
     parser.add_argument("--beside", type=int, default=25, help="workers for all but the first")
     parser.add_argument("--idle", type=int, nargs="*", default=[8, 50, 200])
-    parser.add_argument("--waiting", type=float, default=20.0, help="how long to watch them [s]")
+    parser.add_argument("--saturate", action="store_true", help="workers that never sleep")
+    parser.add_argument("--most", type=int, default=64, help="of those that never sleep")
+    parser.add_argument("--watch", type=float, default=20.0, help="these, or the idle [s]")
     parser.add_argument("--rate", type=float, default=0.7, help="trials a second of all workers")
     parser.add_argument("--trials", type=int, default=12, help="in a window, at least")
     parser.add_argument("--filled", type=int, default=100, help="trials that are done before")
@@ -103,7 +123,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.short:
         options.workers, options.minutes, options.idle = [2], [0.5], [2]
-        options.trials, options.filled, options.waiting, options.rate = 4, 3, 1.0, 2.0
+        options.trials, options.filled, options.watch, options.rate = 4, 3, 1.0, 2.0
+        options.most = 2
     return options
 
 
@@ -139,7 +160,8 @@ def main() -> None:
         state = fill(whole, spec, recording, options.filled, options.stalled)
         console.print(f"trials      {options.filled} done before, diagnosed as {state}")
         bench = Bench(server, url.database or "", spec, recording, options, folder)
-        show(console, measure(bench, console), server.most_connections)
+        rows = saturate(bench, console) if options.saturate else measure(bench, console)
+        show(console, rows, server.most_connections)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -199,8 +200,10 @@ def _get(application: WSGIApplication, path: str) -> None:
 
 
 def _run(words: tuple[str, ...], url: str) -> None:
-    command = [sys.executable, "-m", "tsdiag", *words, "--storage", url]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    # By environment: arguments are public, and an error prints them; the URL may hold a password.
+    environment = os.environ | {"TSDIAG_STORAGE": url}
+    command = [sys.executable, "-m", "tsdiag", *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def _quietly(operation: Callable[[], object]) -> None:

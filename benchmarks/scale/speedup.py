@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -60,9 +61,11 @@ def timed(engine: str, url: str, spec: StudySpec, workers: int, file: Path, each
     store = open_store(url)
     prepare(store, spec)
     command = [sys.executable, str(LAUNCH), str(file), str(each), "worker", spec.name]
+    # By environment: arguments are public, and the URL may hold a password.
+    environment = os.environ | {"TSDIAG_STORAGE": url}
     began, clock = time.time(), time.monotonic()
     processes = [
-        subprocess.Popen([*command, "--storage", url, "--index", str(index), "--device", "cpu"])
+        subprocess.Popen([*command, "--index", str(index), "--device", "cpu"], env=environment)
         for index in range(workers)
     ]
     try:
@@ -146,7 +149,7 @@ def main() -> None:
     if options.short:
         options.engines = options.engines[:1]
         options.workers = [min(2, workers) for workers in options.workers]
-        options.trials, options.seconds = 5, 1.0
+        options.trials, options.seconds = 5, 2.0
     console, rows = Console(width=120), []
     show_environment(console)
     with tempfile.TemporaryDirectory() as name:

@@ -129,6 +129,17 @@ def working(bench: Bench, load: Load) -> Measured:
             return window.close("working", load)
 
 
+def unthrottled(bench: Bench, load: Load, seconds: float) -> Measured:
+    """Measure workers that do not sleep, once each of them has a trial."""
+    with _database(bench) as url, _logs(bench.folder):
+        ledger = Ledger(load.workers)
+        with bench.crew(url, load, 0.0).at_work(ledger, bench.folder) as crew:
+            _until_all(ledger, load.workers, "drawing")
+            window = Window(bench, url.database or "", ledger, crew)
+            time.sleep(seconds)
+            return window.close("never asleep", load)
+
+
 def waiting(bench: Bench, workers: int, seconds: float) -> Measured:
     """Measure workers of which one trains the last trial, while the others wait for it."""
     load = bench.endless(workers)

@@ -1,6 +1,6 @@
 """A ``tsdiag`` command in a process of its own, with training that sleeps.
 
-python simulation/launch.py RECORDING SECONDS worker NAME --storage URL ...
+TSDIAG_STORAGE=URL python simulation/launch.py RECORDING SECONDS worker NAME ...
 """
 
 from __future__ import annotations

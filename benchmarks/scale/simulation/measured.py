@@ -15,7 +15,7 @@ from simulation.servers import Usage
 class Measured:
     """Workers of one kind over a window of time."""
 
-    what: str  # working, waiting, starting or stopping
+    what: str  # working, never asleep, waiting, starting or stopping
     workers: int
     minutes: float  # a trial's length
     seconds: float  # and what it took on the clock here [s]

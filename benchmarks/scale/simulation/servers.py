@@ -106,8 +106,9 @@ class Usage:
         return Usage(*(now - then for now, then in pairs))
 
 
+# PostgreSQL counts the login of a session as a transaction that was committed.
 _POSTGRES_USAGE = """
-    SELECT xact_commit, xact_rollback, sessions,
+    SELECT xact_commit - sessions, xact_rollback, sessions,
            (SELECT wal_bytes FROM pg_stat_wal), pg_database_size(datname)
     FROM pg_stat_database WHERE datname = :name
 """
