@@ -105,7 +105,11 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
             crew.start(index)
         came_to_rest = storm.blow()
     report = Report(kind, disk.words, storm.did, max(crew.seconds, default=0.0))
-    report.faults = {"not gone within 10 s": crew.late, "ended by itself": crew.unasked}
+    report.faults = {
+        "not gone within 10 s": crew.late,
+        "ended by itself": crew.unasked,
+        "left early": storm.early,
+    }
     if not came_to_rest:
         report.faults["came to a standstill"] = [f"{view.done} of {wanted} runs were done"]
     if storm.plan:
