@@ -28,11 +28,15 @@ class Machine:
     checkpoint_every: float  # [s]
     name: str = ""  # tells it from all other machines; "": it is this one, where deaths are seen
     skew: float = 0.0  # how far its clock is ahead [s]
+    leap: float = 0.0  # so long after its start its clock is set ahead by an hour; 0: never [s]
     full: str = ""  # while there is such a file, its artifact folder is full
 
     def to_json(self) -> str:
         """Return the settings for the command line."""
         return json.dumps(asdict(self))
+
+
+_LEAP = 3600.0  # longer than a study has in all [s]
 
 
 def shorten(machine: Machine) -> None:
@@ -73,10 +77,15 @@ class _LikeDatetime(type):
         return isinstance(instance, datetime)
 
 
-def skew_clock(seconds: float) -> None:
+def skew_clock(skew: float, leap: float) -> None:
     """Shift the wall clock of tsdiag and Optuna; what waits goes by the monotonic one, as ever."""
-    real = time.time
-    time.time = lambda: real() + seconds
+    real, began = time.time, time.monotonic()
+
+    def shifted() -> float:
+        leapt = leap > 0 and time.monotonic() > began + leap
+        return real() + skew + (_LEAP if leapt else 0.0)
+
+    time.time = shifted
 
     class Skewed(datetime, metaclass=_LikeDatetime):
         @classmethod
@@ -109,8 +118,8 @@ def main(settings: str, *arguments: str) -> None:
     shorten(machine)
     if machine.name:
         move(machine.name)
-    if machine.skew:
-        skew_clock(machine.skew)
+    if machine.skew or machine.leap:
+        skew_clock(machine.skew, machine.leap)
     if machine.full:
         fill_disk(Path(machine.full))
     sys.argv = ["tsdiag", *arguments]

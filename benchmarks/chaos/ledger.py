@@ -19,7 +19,12 @@ from sqlalchemy import Engine, MetaData, select, text
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
-ENDED = ("completed", "early_stopped", "pruned", "diverged", "timed_out", "infeasible")
+# What Optuna is to be told of a run, by the run's state.
+_OUTCOMES = {"completed": "COMPLETE", "early_stopped": "COMPLETE", "pruned": "PRUNED"}
+# No run of this study has a cause to end so: its rates are mild, its time and memory ample.
+_BAD = ("diverged", "timed_out", "infeasible")
+ENDED = (*_OUTCOMES, *_BAD)
+_FIGURE = "artifacts:"  # what Optuna's names of artifacts begin with
 _TABLES = (
     *("studies", "trials", "trial_user_attributes", "trial_system_attributes", "trial_values"),
     *("trial_intermediate_values", "tsdiag_studies", "tsdiag_runs", "tsdiag_curves"),
@@ -52,6 +57,7 @@ class Ledger:
     orphans: list[str] = field(default_factory=list)  # files that nothing names
     # What the dead leave lying about, which holds nothing up and which nobody reads.
     unreported: list[str] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
     run_out: list[str] = field(default_factory=list)
 
@@ -70,6 +76,7 @@ class Ledger:
         """What is only untidy, by kind."""
         return {
             "trials whose pruner missed losses": self.unreported,
+            "trials without all figures": self.unexplained,
             "files begun": self.begun,
             "leases run out": self.run_out,
         }
@@ -103,7 +110,7 @@ def count(
     finals: int,
     files: Path,
 ) -> Ledger:
-    """Return the ledger of a study whose workers have all ended.
+    """Return the ledger of a study whose workers have all ended, and which has no verdict yet.
 
     ``asked`` are the configurations that were enqueued, by path; ``trials`` are wanted in all, and
     ``finals`` final runs. ``files`` is the artifact folder.
@@ -119,10 +126,13 @@ def count(
     _count_curves(ledger, tables["tsdiag_curves"])
     _count_reports(ledger, tables)
     _count_leases(ledger, tables)
-    _count_files(ledger, tables, files)
-    if not any(row["verdict"] for row in tables["tsdiag_studies"] if row["name"] == study):
-        ledger.lost.append("the verdict")
+    _count_files(ledger, tables, study, files)
     return ledger
+
+
+def has_verdict(tables: dict[str, list[Row]], study: str) -> bool:
+    """Tell whether a study has its verdict, which comes after all that ``count`` counts."""
+    return any(row["verdict"] for row in tables["tsdiag_studies"] if row["name"] == study)
 
 
 def _trials(tables: dict[str, list[Row]], study: str) -> list[Row]:
@@ -191,6 +201,8 @@ def _count_lineage(ledger: Ledger, name: str, trials: list[Row], runs: list[Row]
     if trial["number"] != result["trial"]:
         where = f"trial {trial['number']}, the run of trial {result['trial']}"
         ledger.lost.append(f"{name}: the outcome is told of {where}")
+    if trial["state"] != _OUTCOMES.get(result["state"]):
+        ledger.lost.append(f"{name}: Optuna has {trial['state']}, its run {result['state']}")
     if trial["state"] == "COMPLETE" and trial["values"] != [result["validation_loss"]]:
         values = f"{trial['values']}, not {result['validation_loss']}"
         ledger.lost.append(f"{name}: Optuna was told {values}")
@@ -203,6 +215,8 @@ def _result_of(ledger: Ledger, name: str, runs: list[Row]) -> Row | None:
             ledger.stuck.append(f"{name}: run {run['id']} says that it is running")
         if run["state"] == "failed":
             ledger.lost.append(f"{name}: a run failed: {run['reason'][:200]}")
+        if run["state"] in _BAD:
+            ledger.lost.append(f"{name}: a run ended {run['state']}: {run['reason'][:200]}")
     ended = [run for run in runs if run["state"] in ENDED]
     if not ended:
         ledger.lost.append(f"{name}: no run with a result among {len(runs)}")
@@ -267,23 +281,44 @@ def _count_curves(ledger: Ledger, rows: Iterable[Row]) -> None:
 
 
 def _count_reports(ledger: Ledger, tables: dict[str, list[Row]]) -> None:
-    """Hold what Optuna was told of each trial on its way against what its run measured."""
+    """Hold what Optuna was told of each trial on its way against what its run measured.
+
+    It may know less: a worker that went on where another had died, or another told for it, has
+    not reported all. It may not know anything else.
+    """
     reported: dict[int, dict[int, Any]] = defaultdict(dict)
     for row in tables["trial_intermediate_values"]:
         reported[row["trial_id"]][row["step"]] = np.float32(row["intermediate_value"])
-    measured: dict[str, dict[int, Any]] = defaultdict(dict)
-    for row in tables["tsdiag_curves"]:
-        if (row["name"], row["where"]) == ("validation_loss", ""):
-            pairs = zip(floats(row["steps"]), floats(row["values"]), strict=True)
-            measured[row["run"]] |= {int(step): value for step, value in pairs if step > 0}
+    measured = _validation_losses(tables["tsdiag_curves"])
     studies = {row["study_id"]: row["study_name"] for row in tables["studies"]}
     ids = {(studies[t["study_id"]], t["number"]): t["trial_id"] for t in tables["trials"]}
     for run in tables["tsdiag_runs"]:
+        if run["state"] not in _OUTCOMES:
+            continue
+        own = measured[run["id"]]
+        if not own:
+            ledger.lost.append(f"run {run['id']}, {run['role']}: its validation losses")
+            continue
         name = f"{run['study']}/lstm" if run["role"] == "baseline" else run["study"]
-        told = run["role"] in ("trial", "baseline") and run["state"] in ("completed", "pruned")
         id = ids.get((name, run["trial"]))
-        if told and id is not None and reported[id] != measured[run["id"]]:
+        if run["role"] == "final" or id is None:
+            continue
+        others = sorted(step for step, loss in reported[id].items() if own.get(step) != loss)
+        if others:
+            told = f"Optuna was told what its run did not measure, at steps {others}"
+            ledger.lost.append(f"{name} {run['trial']}: {told}")
+        elif len(reported[id]) < len(own):
             ledger.unreported.append(f"{name} {run['trial']}")
+
+
+def _validation_losses(curves: Iterable[Row]) -> dict[str, dict[int, Any]]:
+    """Return by run and step what is reported: not what was measured before the first step."""
+    found: dict[str, dict[int, Any]] = defaultdict(dict)
+    for row in curves:
+        if (row["name"], row["where"]) == ("validation_loss", ""):
+            pairs = zip(floats(row["steps"]), floats(row["values"]), strict=True)
+            found[row["run"]] |= {int(step): value for step, value in pairs if step > 0}
+    return found
 
 
 def floats(packed: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -298,24 +333,48 @@ def _count_leases(ledger: Ledger, tables: dict[str, list[Row]]) -> None:
         kind.append(f"the lease {row['key']} of {row['owner']}")
 
 
-def _count_files(ledger: Ledger, tables: dict[str, list[Row]], folder: Path) -> None:
+def _count_files(ledger: Ledger, tables: dict[str, list[Row]], study: str, folder: Path) -> None:
     """Hold the files in the artifact folder against the names of them in the database."""
-    named = {
-        run[kind]
+    there = {file.name for file in folder.iterdir()}
+    kept = {
+        run[kind]: f"which run {run['id']} names"
         for run in tables["tsdiag_runs"]
         for kind in ("checkpoint", "weights")
         if run[kind]
     }
-    kept = set(named)
-    kept |= {
-        json.loads(row["floors"])["artifact"] for row in tables["tsdiag_studies"] if row["floors"]
-    }
-    kept |= {
-        row["key"].removeprefix("artifacts:")
-        for row in tables["trial_system_attributes"]
-        if row["key"].startswith("artifacts:")
-    }
-    there = {file.name for file in folder.iterdir()}
-    ledger.lost += [f"the file {name}, which a run names" for name in sorted(named - there)]
-    for name in sorted(there - kept):
+    for run in tables["tsdiag_runs"]:
+        if run["state"] in _OUTCOMES and not run["weights"]:
+            ledger.lost.append(f"run {run['id']}, {run['role']}: its weights")
+    for row in tables["tsdiag_studies"]:
+        if row["floors"]:
+            kept[json.loads(row["floors"])["artifact"]] = "the floors"
+        elif row["name"] == study:
+            ledger.lost.append("the floors")
+    ledger.lost += [f"the file {name}, {what}" for name, what in kept.items() if name not in there]
+    figures = _count_figures(ledger, tables, there)
+    for name in sorted(there - set(kept) - figures):
         (ledger.begun if name.startswith(".writing-") else ledger.orphans).append(name)
+
+
+def _count_figures(ledger: Ledger, tables: dict[str, list[Row]], there: set[str]) -> set[str]:
+    """Count the figures of each trial, and return all their names.
+
+    Optuna names a figure and then writes it. A worker that is killed in between, or finds the disk
+    full there, leaves one name without a file, and draws none of the trial's others; whoever tells
+    the trial for a dead one draws none at all. Two names without a file are no such thing.
+    """
+    names: dict[int, set[str]] = defaultdict(set)
+    for row in tables["trial_system_attributes"]:
+        if row["key"].startswith(_FIGURE):
+            names[row["trial_id"]].add(row["key"].removeprefix(_FIGURE))
+    for trial in tables["trials"]:
+        own = names[trial["trial_id"]]
+        gone = sorted(own - there)
+        of = f"of trial {trial['number']} of study {trial['study_id']}"
+        if len(gone) > 1:
+            ledger.lost.append(f"{len(gone)} figures {of}: {', '.join(gone)}")
+        elif gone:
+            ledger.unexplained.append(f"{of}: a figure was not written")
+        elif not own and str(trial["state"]) in _OUTCOMES.values():
+            ledger.unexplained.append(f"{of}: no figure was begun")
+    return set().union(*names.values())

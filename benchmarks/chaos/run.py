@@ -23,19 +23,20 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from disk import Disk, small_disk
 from events import LONG, SHORT, plan
 from launcher import Machine
-from ledger import Ledger, Lineage, count, read_tables
+from ledger import Ledger, Lineage, Row, count, has_verdict, read_tables
 from measuring.environment import show_environment
 from measuring.servers import Server, drop_database, make_database, private
 from proxy import proxied
 from report import Report, show
 from rich.console import Console
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 from storm import Storm, View
 from study import BESIDE, NAME, study_text
@@ -63,6 +64,9 @@ LONG_FORM = Form(8, 300, 150, LONG, controls=20, machine=Machine(10.0, checkpoin
 SHORT_FORM = Form(3, 20, 150, SHORT, controls=4, machine=Machine(5.0, checkpoint_every=0.3))
 # Long enough that no study is cut short by it, and no longer than a clock may be wrong.
 TIMEOUT = "55m"
+# What leaves a trial for another worker to go on with.
+_INTERRUPTING = ("kill", "preempt", "stop")
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Journal:
@@ -85,7 +89,8 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
         "TSDIAG_ARTIFACTS": str(disk.folder),
     }
     ask = Asking(folder, environment)
-    ask("prepare", "study.toml")
+    if failed := ask("prepare", "study.toml"):
+        raise RuntimeError(failed)
     wanted = form.trials + BESIDE
     view = View(server, wanted)
     machine = replace(form.machine, full="" if disk.is_real else str(disk.filler))
@@ -93,45 +98,73 @@ def stormed(server: Server, disk: Disk, folder: Path, form: Form, seed: int, kin
     crew = Crew(worker, environment, folder, machine, rng, say)
     events = plan(rng, form.events, machine.lease, (form.trials + 1) / wanted)
     storm = Storm(crew, server, disk, view, events, say)
-    try:
+    with contextlib.ExitStack() as ends:
+        ends.callback(crew.end)  # also where calming down, which comes first, fails
+        ends.callback(storm.calm)
         for index in range(form.workers):
             crew.start(index)
         came_to_rest = storm.blow()
-    finally:
-        storm.calm()
-        crew.end()
     report = Report(kind, disk.words, storm.did, max(crew.seconds, default=0.0))
-    report.faults = {"not gone within 10 s": crew.late, "ended by itself": crew.unasked}
+    report.faults = {
+        "not gone within 10 s": crew.late,
+        "ended by itself": crew.unasked,
+        "left early": storm.early,
+    }
     if not came_to_rest:
         report.faults["came to a standstill"] = [f"{view.done} of {wanted} runs were done"]
     if storm.plan:
         report.faults["planned and not done"] = [event.kind for event in storm.plan]
-    ask("compare", NAME)
-    report.seconds = time.monotonic() - say.began
     time.sleep(machine.lease + 1)  # what the dead have left runs out
     say("all workers have ended; counting")
-    settle(report, server, disk, folder, form, rng)
+    engine = create_engine(server.url, poolclass=NullPool)
+    tables = read_tables(engine)
+    ledger = settle(report, tables, disk, folder, form)
+    # Not before: it trains the final runs that are missing, and then nobody would miss them.
+    report.faults["no verdict"] = judge(ask, engine)
+    report.seconds = time.monotonic() - say.began
+    do_again(report, ledger, tables["tsdiag_curves"], disk, form, rng)
     return report
 
 
 def settle(
-    report: Report, server: Server, disk: Disk, folder: Path, form: Form, rng: random.Random
-) -> None:
-    """Count what is in the database, and do again what was interrupted, and some of the rest."""
-    tables = read_tables(create_engine(server.url, poolclass=NullPool))
+    report: Report, tables: dict[str, list[Row]], disk: Disk, folder: Path, form: Form
+) -> Ledger:
+    """Count what the workers have left in the database."""
     kept = {name: rows for name, rows in tables.items() if name != "tsdiag_curves"}
     (folder / "tables.txt").write_text(json.dumps(kept, default=str, indent=1))
     asked = [dict(paths) for paths in read_spec(folder).enqueue]
     ledger = count(tables, NAME, asked, form.trials, BESIDE - 1, disk.folder)
     report.faults |= ledger.faults
     report.leftovers = ledger.leftovers
+    return ledger
+
+
+def judge(ask: Asking, engine: Engine) -> list[str]:
+    """Ask for the verdict, as whoever starts workers by hand does; return why there is none."""
+    if failed := ask("compare", NAME):
+        return [failed]
+    return [] if has_verdict(read_tables(engine), NAME) else ["tsdiag compare stored none"]
+
+
+def do_again(
+    report: Report,
+    ledger: Ledger,
+    curves: list[Row],
+    disk: Disk,
+    form: Form,
+    rng: random.Random,
+) -> None:
+    """Do again what was interrupted, and some of the rest, and compare."""
     chosen = _to_do_again(ledger, form.controls, rng)
     report.resumed = sum(lineage.is_resumed for lineage in chosen)
     report.compared = len(chosen)
-    again = differences(chosen, tables["tsdiag_curves"], disk.folder)
+    # Where nothing was resumed, nothing that was resumed can differ.
+    hit = sum(report.did[kind] for kind in _INTERRUPTING)
+    vain = hit > 0 and report.resumed == 0
+    report.faults["nothing was resumed"] = [f"{hit} workers were hit"] if vain else []
     report.faults["not bit-equal"] = [
         f"{lineage.name}, {lineage.tries} tries: {', '.join(found)}"
-        for lineage, found in again
+        for lineage, found in differences(chosen, curves, disk.folder)
         if found
     ]
 
@@ -150,8 +183,8 @@ class Asking:
     folder: Path
     environment: dict[str, str]
 
-    def __call__(self, *words: str) -> None:
-        """Run a command to its end; what it says goes to stderr where it fails."""
+    def __call__(self, *words: str) -> str:
+        """Run a command to its end; return "", or how it failed."""
         found = subprocess.run(
             [sys.executable, "-m", "tsdiag", *words],
             cwd=self.folder,
@@ -160,8 +193,10 @@ class Asking:
             text=True,
             check=False,
         )
-        if found.returncode:
-            sys.stderr.write(f"tsdiag {' '.join(words)}: {found.stdout}{found.stderr}\n")
+        if found.returncode == 0:
+            return ""
+        said = f"{found.stdout}{found.stderr}".strip()
+        return f"tsdiag {' '.join(words)}: exit code {found.returncode}: {said}"
 
 
 @contextlib.contextmanager
@@ -172,9 +207,12 @@ def servers(kind: str, url: str | None) -> Iterator[Server]:
             yield server
         return
     name = f"chaos_{uuid.uuid4().hex[:12]}"
-    with proxied(make_database(parse(url), name)) as server:
-        yield server
-    drop_database(parse(url), name)
+    made = make_database(parse(url), name)
+    try:
+        with proxied(made) as server:
+            yield server
+    finally:
+        drop_database(parse(url), name)
 
 
 def main() -> int:
@@ -186,9 +224,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="kinds of events: kill preempt stop outage full")
     parser.add_argument("--logs", type=Path, help="a new folder to keep what the workers said in")
     options = parser.parse_args()
-    # Or nobody would take down what was started.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for number in _ENDING:
+        signal.signal(number, _leave)
     form = SHORT_FORM if options.short else LONG_FORM
     if options.only is not None:
         form = replace(form, events={name: form.events[name] for name in options.only})
@@ -208,6 +245,13 @@ def main() -> int:
             if options.logs:
                 _keep(folder, options.logs / kind)
     return 0 if all(report.is_clean for report in reports) else 1
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End by an exception, or nobody would take down what was started; once is enough for that."""
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _keep(folder: Path, logs: Path) -> None:

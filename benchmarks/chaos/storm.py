@@ -42,6 +42,7 @@ class View:
         self._wanted = wanted
         self._looked = float("-inf")
         self.done = 0
+        self.is_away = False
         self.leases: dict[str, str] = {}
 
     @property
@@ -49,9 +50,14 @@ class View:
         """The share of the study's runs that have ended."""
         return self.done / self._wanted
 
-    def look(self) -> bool:
+    def is_unfinished(self) -> bool:
+        """Look at once; return whether something is surely to be done yet."""
+        self.look(at_once=True)
+        return not self.is_away and self.done < self._wanted
+
+    def look(self, *, at_once: bool = False) -> bool:
         """Look again if it is time to; return whether more is done than before."""
-        if time.monotonic() < self._looked + _LOOK:
+        if not at_once and time.monotonic() < self._looked + _LOOK:
             return False
         self._looked, before = time.monotonic(), self.done
         try:
@@ -60,7 +66,9 @@ class View:
                 found = connection.execute(_LEASES[self._engine.dialect.name])
                 self.leases = {row[0]: row[1] for row in found}
         except SQLAlchemyError:
-            return False  # away
+            self.is_away = True
+            return False
+        self.is_away = False
         return self.done > before
 
 
@@ -75,6 +83,7 @@ class Storm:
     plan: list[Event]
     say: Say
     did: Counter[str] = field(default_factory=Counter)
+    early: list[str] = field(default_factory=list)  # who left when there was work yet
     _later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _killed: float = 0.0
     # A server takes seconds to go and to come, and the workers are to be watched meanwhile.
@@ -88,7 +97,9 @@ class Storm:
             began = time.monotonic()
             self._undo()
             self._check_on_server()
-            self.crew.look_after()
+            for slot in self.crew.look_after():
+                if self.view.is_unfinished():
+                    self.early.append(f"{slot.log.name}: {self.view.done} runs were done")
             if self.view.look():
                 moved = time.monotonic()
             if self.plan and self.view.progress >= self.plan[0].at and self._happens(self.plan[0]):

@@ -20,6 +20,8 @@ from launcher import Machine
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 # Clocks of machines without time servers are wrong by minutes; of a wrong time zone, by hours [s].
 _SKEW = 3600.0
+# When the clock of the first worker is corrected: at its first trials, most of the time [s].
+_LEAP_AFTER = 10.0
 # What a pre-empted machine is given before it is switched off [s].
 PROMISED = 10.0
 
@@ -57,7 +59,6 @@ class Crew:
     rng: random.Random
     say: Say
     slots: list[Slot] = field(default_factory=list)
-    done: list[int] = field(default_factory=list)
     starts: Counter[int] = field(default_factory=Counter)
     unasked: list[str] = field(default_factory=list)  # ends that nobody asked for
     late: list[str] = field(default_factory=list)  # that were pre-empted, and not gone in time
@@ -69,7 +70,8 @@ class Crew:
         self.starts[index] += 1
         away = f"machine-{index}-{launch}" if index % 2 else ""
         skew = self.rng.uniform(-_SKEW, _SKEW)
-        machine = replace(self.machine, name=away, skew=skew)
+        leap = 0.0 if index else _LEAP_AFTER
+        machine = replace(self.machine, name=away, skew=skew, leap=leap)
         log = self.folder / f"worker-{index}-{launch:02}.txt"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -103,8 +105,9 @@ class Crew:
         slot.process.send_signal(signal.SIGCONT)
         slot.held = False
 
-    def look_after(self) -> None:
-        """Start again who was made to end; note who ended otherwise."""
+    def look_after(self) -> list[Slot]:
+        """Start again who was made to end, note who failed; return who left of itself."""
+        left = []
         for slot in list(self.slots):
             code = slot.process.poll()
             if code is None:
@@ -115,11 +118,12 @@ class Crew:
             if slot.asked == "SIGTERM":
                 self._note_leave(slot, code)
             elif not slot.asked and code == 0:
-                self.done.append(slot.index)
+                left.append(slot)
                 continue
             elif not slot.asked:
                 self._note_unasked(slot, code)
             self.start(slot.index)
+        return left
 
     def end(self) -> None:
         """Leave no process behind."""

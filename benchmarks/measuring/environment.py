@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from tsdiag.errors import redact
+
 # Of the processor's flags, those that decide how fast bfloat16 is.
 TELLING_FLAGS = ("avx512f", "avx512_bf16", "amx_bf16")
 TELLING_PACKAGES = ("torch", "keras", "neuralforecast", "pytorch-lightning")
@@ -29,7 +31,9 @@ def show_environment(console: Console) -> None:
     console.print(f"threads     {torch.get_num_threads()}; {load}", highlight=False)
     console.print(f"versions    {_versions()}", highlight=False)
     console.print(f"date        {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", highlight=False)
-    console.print(f"command     python {' '.join(sys.argv)}", highlight=False)
+    # Tables are copied and kept, and a server's URL may hold a password.
+    words = " ".join(redact(word) for word in sys.argv)
+    console.print(f"command     python {words}", highlight=False, markup=False)
 
 
 def _processor() -> dict[str, str]:

@@ -50,6 +50,10 @@ def attribute(id, key, value):
     return {"trial_id": id, "key": key, "value_json": json.dumps(value)}
 
 
+def figure(id, name):
+    return attribute(id, f"artifacts:{name}", "{}")
+
+
 @pytest.fixture
 def tables():
     """Trial 0 died and trial 2 went on with it; trial 1, the baseline and a final run did not."""
@@ -65,14 +69,14 @@ def tables():
             attribute(3, "tsdiag:enqueued", ASKED),
             attribute(3, "tsdiag:resumes", 0),
         ],
-        "trial_system_attributes": [attribute(2, "artifacts:figure", "{}")],
+        "trial_system_attributes": [figure(id, f"figure {id}") for id in (2, 3, 4)],
         "trial_intermediate_values": [
             {"trial_id": id, "step": step, "intermediate_value": float(step)}
             for id in (2, 3, 4)
             for step in (1, 2)
         ],
         "trial_values": [{"trial_id": id, "value": 0.5} for id in (2, 3, 4)],
-        "tsdiag_studies": [{"name": "s", "floors": floors, "verdict": "{}"}],
+        "tsdiag_studies": [{"name": "s", "floors": floors, "verdict": None}],
         "tsdiag_runs": [
             run("a", "trial", 0, "interrupted"),
             run("b", "trial", 1),
@@ -91,7 +95,8 @@ def tables():
 @pytest.fixture
 def counted(ledger, tables, tmp_path):
     """Count the tables as they are by now, with a file for each name in them."""
-    for name in ("s.floors", "figure", *(f"{id}.safetensors" for id in "bcde")):
+    weights = [f"{id}.safetensors" for id in "bcde"]
+    for name in ("s.floors", *weights, *(f"figure {id}" for id in (2, 3, 4))):
         (tmp_path / name).touch()
     return lambda: ledger.count(tables, "s", [ASKED], trials=2, finals=1, files=tmp_path)
 
@@ -121,7 +126,47 @@ FAULTS = {
         lambda t: t["trial_user_attributes"].pop(0),
     ),
     "a final run": ("lost", lambda t: t["tsdiag_runs"].pop(4)),
-    "the verdict": ("lost", lambda t: t["tsdiag_studies"][0].update(verdict=None)),
+    "a trial told as pruned whose run was completed": (
+        "lost",
+        lambda t: t["trials"][1].update(state="PRUNED"),
+    ),
+    "a trial told as complete whose run was pruned": (
+        "lost",
+        lambda t: t["tsdiag_runs"][1].update(state="pruned"),
+    ),
+    **{
+        f"a run that ended {state}": (
+            "lost",
+            lambda t, state=state: (
+                t["trials"][1].update(state="PRUNED"),
+                t["tsdiag_runs"][1].update(state=state),
+            ),
+        )
+        for state in ("diverged", "timed_out", "infeasible")
+    },
+    "a final run that timed out": ("lost", lambda t: t["tsdiag_runs"][4].update(state="timed_out")),
+    "another loss reported": (
+        "lost",
+        lambda t: t["trial_intermediate_values"][1].update(intermediate_value=1.9),
+    ),
+    "a loss reported that was not measured": (
+        "lost",
+        lambda t: t["trial_intermediate_values"].append(
+            {"trial_id": 2, "step": 3, "intermediate_value": 3.0}
+        ),
+    ),
+    "a trial's validation losses": ("lost", lambda t: t["tsdiag_curves"].pop(1)),
+    "a final run's validation losses": ("lost", lambda t: t["tsdiag_curves"].pop(4)),
+    "the name of weights": ("lost", lambda t: t["tsdiag_runs"][1].update(weights=None)),
+    "the floors": ("lost", lambda t: t["tsdiag_studies"][0].update(floors=None)),
+    "the file of the floors": (
+        "lost",
+        lambda t: t["tsdiag_studies"][0].update(floors=json.dumps({"artifact": "gone.floors"})),
+    ),
+    "two figures of one trial": (
+        "lost",
+        lambda t: t["trial_system_attributes"].extend([figure(2, "gone"), figure(2, "gone, too")]),
+    ),
     "weights": ("lost", lambda t: t["tsdiag_runs"][1].update(weights="gone.safetensors")),
     "a trial too many": (
         "doubled",
@@ -183,7 +228,23 @@ def test_what_the_dead_leave_lying_about_is_told_apart(tables, counted, tmp_path
     tables["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 1, "now": 2})
     (tmp_path / ".writing-1").touch()
     tables["trial_intermediate_values"].pop()
+    tables["trial_system_attributes"].append(figure(2, "named, and not written"))
     assert kinds(counted()) == set(counted().leftovers)
+
+
+def test_of_each_trial_one_figure_may_be_missing_or_all_of_them(tables, counted, tmp_path):
+    (tmp_path / "figure 2").unlink()
+    tables["trial_system_attributes"] = tables["trial_system_attributes"][:2]
+    (tmp_path / "figure 4").unlink()
+    found = counted()
+    assert kinds(found) == {"trials without all figures"}
+    assert len(found.unexplained) == 2
+
+
+def test_a_verdict_is_seen_when_it_is_there(ledger, tables):
+    assert not ledger.has_verdict(tables, "s")
+    tables["tsdiag_studies"][0]["verdict"] = "{}"
+    assert ledger.has_verdict(tables, "s")
 
 
 def test_a_successor_that_was_queued_twice_and_never_begun_is_none(tables, counted):
