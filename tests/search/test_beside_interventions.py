@@ -69,7 +69,7 @@ def seen(store, spec, monkeypatch) -> dict[str, Any]:
     with monkeypatch.context() as stopped:
         stopped.setattr("time.time", lambda: 1000.0)
         tally, many = tally_of(store, "tiny", FINALISTS), spec.with_search(trials=99)
-        progress = search_lines(Snapshot(many, tally, floors, 900.0, 1e9, 2))
+        progress = search_lines(Snapshot(many, tally, floors, -1e9, 1e9, 2))
     return {
         "leaderboard": board.to_json(),
         "text": leaderboard_text(board),
@@ -78,7 +78,6 @@ def seen(store, spec, monkeypatch) -> dict[str, Any]:
         "final seeds": finals.seeds,
         "finals": finals.pending(),
         "final runs": [finals.runs(candidate) for candidate in finals.candidates()],
-        "elsewhere": finals.running_elsewhere(),
         "verdict": no_verdict(rows),
         "best": [best_runs(store, "tiny", role, 9) for role in ("trial", "baseline")],
         "queues": [(q.finished(), q.running(), q.run(0), q.claim(1)) for q in queues],

@@ -131,7 +131,6 @@ def asked(store, spec, dataset):
         "a worker takes its next trial": worker._next,
         "a worker takes its next final run": spent._next,
         "what final runs are left": spent._finals.pending,
-        "who is at them": spent._finals.running_elsewhere,
         "a search shows how it is getting on": show,
         "what was told too early": again,
         "why a trial stalled": lambda: explain(17, spec.name, store.full_url),

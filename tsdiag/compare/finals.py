@@ -9,7 +9,7 @@ from itertools import count, islice
 from tsdiag.config import ENGINE, RunConfig, as_written_now
 from tsdiag.runs.execute import Request
 from tsdiag.store.database import Store
-from tsdiag.store.leases import claim, leases, release, renew
+from tsdiag.store.leases import claim, release, renew
 from tsdiag.store.owners import owner
 from tsdiag.store.runs import (
     WHOLE,
@@ -121,12 +121,6 @@ class Finals:
             for candidate in everyone
             if (candidate.label, seed) not in ended
         ]
-
-    def running_elsewhere(self) -> bool:
-        """Tell whether a live process is at one of the pending runs."""
-        found = leases(self._store, f"{self._study}/final/")
-        live = {lease.key for lease in found if lease.live}
-        return bool(live) and any(self._key(*item) in live for item in self.pending())
 
     def runs(self, candidate: Candidate, seed: int | None = None) -> list[RunRow]:
         """Return a candidate's final runs, oldest first."""

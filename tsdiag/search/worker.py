@@ -142,7 +142,8 @@ class Worker:
             return None
         if (final := self._finals.next()) is not None:
             return lambda: self._run_final(final)
-        return self._rest if self._finals.running_elsewhere() else None
+        # Whoever is at one may hand it back and leave.
+        return self._rest if self._finals.pending() else None
 
     def _next_baseline(self) -> Task | None:
         wanted = self.spec.search.trials if self.spec.baseline.tune else 1
