@@ -8,11 +8,21 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import URL, create_engine, text
+from sqlalchemy import URL, Dialect, create_engine, text
 
 from tsdiag.store.urls import parse
 
 SERVERS = {"postgresql": "TSDIAG_TEST_POSTGRES_URL", "mysql": "TSDIAG_TEST_MYSQL_URL"}
+_LOST: dict[str, tuple[object, ...]] = {
+    "sqlite": ("database is locked",),
+    "postgresql": ("consuming input failed: server closed the connection unexpectedly",),
+    "mysql": (2013, "Lost connection to MySQL server during query"),
+}
+
+
+def lost(dialect: Dialect) -> Exception:
+    """Return what a driver says when a connection breaks off."""
+    return dialect.loaded_dbapi.OperationalError(*_LOST[dialect.name])
 
 
 @contextlib.contextmanager

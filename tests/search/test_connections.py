@@ -1,7 +1,11 @@
 """How many connections a worker has open at most, and what is said of them beforehand."""
 
+import uuid
+from contextlib import ExitStack
+
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.pool import NullPool
 
 from tests.servers import SERVERS, new_database
 from tsdiag.search.conduct import prepare
@@ -9,7 +13,7 @@ from tsdiag.search.connections import MOST, Connections, connections, connection
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.spec import read_spec
 from tsdiag.search.worker import Place, Worker
-from tsdiag.store.database import open_store
+from tsdiag.store.database import Store, open_store
 
 
 @pytest.fixture(params=SERVERS)
@@ -49,6 +53,30 @@ def test_a_server_is_asked(served):
     found = connections(served)
     assert found.allowed > 10
     assert found.used > 0
+
+
+@pytest.fixture
+def ordinary():
+    """A PostgreSQL server as an ordinary role sees it, and as the role that made that one."""
+    role = f"tsdiag_{uuid.uuid4().hex[:12]}"
+    with new_database("postgresql") as url:
+        admin = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        engine = create_engine(url.set(username=role, password=None), poolclass=NullPool)
+        yield Store("here", engine), Store("here", admin)
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP ROLE {role}"))
+
+
+def test_an_ordinary_role_is_told_of_the_others_sessions(ordinary):
+    store, admin = ordinary
+    with ExitStack() as opened:
+        for _ in range(5):
+            opened.enter_context(admin.engine.connect())
+        found = connections(store)
+    assert found.used >= 6
+    assert found.allowed == connections(admin).allowed
 
 
 def test_of_a_file_there_is_nothing_to_say(store):

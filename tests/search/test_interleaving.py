@@ -1,30 +1,70 @@
 """No trial is lost and none counts twice, at whichever transaction a worker is stopped for longer
-than its leases last, or loses the database, or the answer to a commit."""
+than its leases last, or loses the database, or the answer to a commit; on every database."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import suppress
+import functools
+import shutil
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, delete, event, update
 
+from tests.servers import lost, new_database
 from tsdiag.search.queue import RESUMES
 from tsdiag.search.registration import open_queue
+from tsdiag.search.spec import read_spec
 from tsdiag.search.storage import open_storage
 from tsdiag.store import patience
-from tsdiag.store.database import Store
+from tsdiag.store.database import Store, open_store
 from tsdiag.store.leases import leases
 from tsdiag.store.patience import Patience
 from tsdiag.store.runs import RunRow, create_run, end_run, find_runs, get_run
-from tsdiag.store.schema import LEASES
+from tsdiag.store.schema import LEASES, METADATA
 
 WANTED = 3
-# More commits than a worker makes for one trial.
-MOMENTS = range(1, 30)
+# More commits than a worker makes for one trial. Not each on a server, which would take minutes.
+MOMENTS = {
+    "sqlite": range(1, 30),
+    "postgresql": range(1, 30, 3),
+    "mysql": range(2, 30, 3),
+}
+at_each_moment = pytest.mark.parametrize(
+    ("store", "moment"),
+    [(kind, moment) for kind, moments in MOMENTS.items() for moment in moments],
+    indirect=["store"],
+)
+
+
+@pytest.fixture(scope="module")
+def served():
+    """Of a kind of server, the URL of a database with all tables, made once."""
+    with ExitStack() as made:
+
+        @functools.cache
+        def find(kind):
+            url = made.enter_context(new_database(kind)).render_as_string(False)
+            open_storage(open_store(url))
+            return url
+
+        yield find
+
+
+@pytest.fixture
+def store(request, tmp_path, empty_database, served):
+    if request.param == "sqlite":
+        shutil.copy(empty_database, tmp_path / "tsdiag.db")
+        return open_store(f"sqlite:///{tmp_path}/tsdiag.db")
+    found = open_store(served(request.param))
+    with found.write() as connection:
+        for table in reversed([*METADATA.sorted_tables, *BaseModel.metadata.sorted_tables]):
+            if table.name not in ("tsdiag_schema", "version_info"):
+                connection.execute(delete(table))
+    return found
 
 
 @pytest.fixture
@@ -39,10 +79,10 @@ def commits():
     """Do something right before, or right after, one of the coming commits of any engine."""
     count, plans = [0], {}
 
-    def act(engine, when):
+    def act(dialect, when):
         do = plans.pop((count[0], when), None)
         if do is not None:
-            do()
+            do(dialect)
 
     def wrap(dialect):
         plain = dialect.do_commit
@@ -76,8 +116,8 @@ def commits():
         dialect.do_commit = plain
 
 
-def lose():
-    raise sqlite3.OperationalError("database is locked")
+def lose(dialect):
+    raise lost(dialect)
 
 
 def expire(store):
@@ -107,10 +147,9 @@ def carry_out(queue, store):
 
 
 @pytest.fixture
-def queues(prepared, store, quick):
+def queues(write_study, store, quick):
     """Return two workers' queues of one study, seemingly of two machines."""
-    spec, _ = prepared()
-    found = []
+    spec, found = read_spec(write_study()), []
     for name in ("here", "there"):
         own = Store(store.url, store.engine, patience=Patience(5.0))
         queue = open_queue(own, open_storage(own), spec, "trial", 0)
@@ -140,15 +179,15 @@ def finish_all(queue, store):
         pass
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@at_each_moment
 def test_stopped_while_another_one_does_it_all(queues, store, commits, moment):
     here, there = queues
 
-    def others_turn():
+    def others_turn(_):
         expire(store)
         finish_all(there, store)
 
-    # After one and before the next: SQLite lets nobody write while a transaction is open.
+    # After one and before the next: the other one would wait for what is locked in between.
     happened = commits(moment, "after", others_turn)
     # What a worker is told that reports to a trial which another has settled since.
     with suppress(UpdateFinishedTrialError):
@@ -158,7 +197,7 @@ def test_stopped_while_another_one_does_it_all(queues, store, commits, moment):
     check(store, here)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@at_each_moment
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_lost_commit_and_a_lost_answer(queues, store, commits, moment, when):
     here, _ = queues

@@ -17,7 +17,8 @@ from tsdiag.errors import StoreError, Unreachable
 from tsdiag.runs import execute
 from tsdiag.search import artifacts, queue, storage, watch
 from tsdiag.search.interruption import Interruption
-from tsdiag.search.registration import register
+from tsdiag.search.registration import open_queue, register
+from tsdiag.search.spec import read_spec
 from tsdiag.search.storage import open_storage
 from tsdiag.search.watch import Watch
 from tsdiag.search.worker import Place, Worker
@@ -200,6 +201,35 @@ def test_without_patience_an_outage_is_an_error_at_once(store, away):
         find_runs(store, "tiny")
     assert time.monotonic() - began < 1
     assert away.refused == 1
+
+
+def test_a_study_is_created_once_the_database_is_back(write_study, store, away):
+    spec = read_spec(write_study())
+    patient = replace(store, patience=Patience(60.0))
+    opened = open_storage(patient)
+    away.begin(0.3)
+    queue = open_queue(patient, opened, spec, "trial", 0)
+    assert away.refused > 0
+    assert queue.study.study_name == "tiny"
+
+
+def test_a_study_that_was_created_without_an_answer_is_joined(write_study, store, monkeypatch):
+    spec = read_spec(write_study())
+    patient = replace(store, patience=Patience(60.0))
+    opened = open_storage(patient)
+    dialect, lost = opened.engine.dialect, []
+
+    def commit(connection):
+        type(dialect).do_commit(dialect, connection)
+        if not lost:
+            lost.append(connection)
+            raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(dialect, "do_commit", commit)
+    queue = open_queue(patient, opened, spec, "trial", 0)
+    assert lost
+    assert [study.study_name for study in optuna.get_all_study_summaries(opened)] == ["tiny"]
+    assert queue.study.study_name == "tiny"
 
 
 def optuna_reads_trials():

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tsdiag.search import budget, limits, worker
 from tsdiag.search.registration import open_queue
 from tsdiag.search.storage import open_storage
 from tsdiag.search.watch import Watch
+from tsdiag.store.patience import Patience
 from tsdiag.store.runs import best_runs, find_runs
 from tsdiag.store.studies import load_study
 from tsdiag.training.observer import Moment
@@ -224,6 +226,20 @@ def test_two_workers_have_one_thread_each_and_other_places(store, monkeypatch):
         assert not both.is_working()
     assert [env["OMP_NUM_THREADS"] for _, env in started] == ["1", "1"]
     assert [arguments[arguments.index("--index") + 1] for arguments, _ in started] == ["0", "1"]
+
+
+@pytest.mark.parametrize("patience", ["0s", "90.5s", "10m", "14d", "5000d"])
+def test_workers_get_the_patience_that_was_asked_for(store, monkeypatch, patience):
+    from tsdiag.cli.opening import seconds_of
+    from tsdiag.search import crew
+
+    started = []
+    monkeypatch.setattr(crew.subprocess, "Popen", lambda arguments, **_: started.append(arguments))
+    patient = replace(store, patience=Patience(seconds_of(patience)))
+    crew.Crew(patient, "tiny", [])._hire(worker.Place(0, 1)).stderr.close()
+    (arguments,) = started
+    told = arguments[arguments.index("--patience") + 1]
+    assert seconds_of(told) == seconds_of(patience)
 
 
 def test_a_finished_study_is_left_alone(prepared, store, work):

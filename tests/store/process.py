@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from tsdiag.diagnostics.findings import Diagnosis, RunScores
 from tsdiag.store.database import open_store
+from tsdiag.store.findings import save_diagnosis
 from tsdiag.store.interventions import save_plan, settle
 from tsdiag.store.leases import claim
 from tsdiag.store.owners import owner
@@ -30,6 +32,17 @@ def main(what: str, url: str, *rest: str) -> None:
             print("planned", flush=True)
             sys.stdin.readline()
             print(settle(store, *rest), flush=True)
+        case "diagnose":
+            said = Diagnosis(
+                study="wind",
+                trial=3,
+                state="learning",
+                state_reason=rest[1],
+                scores=RunScores(validation_loss=0.9),
+            )
+            for run in rest[0].split(","):
+                save_diagnosis(store, get_run(store, run), "transformer", said)
+            print("diagnosed", flush=True)
         case "look":
             for _ in range(int(rest[0])):
                 add_look(store, "same")

@@ -49,6 +49,16 @@ def test_the_newest_diagnosis_of_a_run_counts(store):
     assert (told.state, told.cause) == ("learning", None)
 
 
+def test_two_processes_that_diagnose_the_same_runs_do_not_trip_over_each_other(store, url, start):
+    runs = [run(store, 0.9).id for _ in range(20)]
+    processes = [start("diagnose", url, ",".join(runs), name) for name in ("one", "two")]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.stdout.readline() for process in processes] == ["diagnosed\n"] * 2
+    assert {stored_diagnosis(store, id).state_reason for id in runs} <= {"one", "two"}
+
+
 def test_healthy_siblings_are_the_best_of_one_kind(store):
     losses = {run(store, loss).id: loss for loss in (0.5, 0.3, 0.4, 0.2)}
     rows = {id: get_run(store, id) for id in losses}

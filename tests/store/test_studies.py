@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.servers import lost
 from tsdiag.errors import UsageError
+from tsdiag.store import patience
+from tsdiag.store.patience import Patience
 from tsdiag.store.studies import (
     add_look,
     find_study,
@@ -47,6 +51,26 @@ def test_each_look_at_the_test_span_is_counted(store):
     save_study(store, "a", {})
     assert [add_look(store, "a") for _ in range(3)] == [1, 2, 3]
     assert load_study(store, "a").looks == 3
+
+
+def test_a_look_is_counted_once_where_only_the_answer_was_lost(store, monkeypatch):
+    monkeypatch.setattr(patience, "_FIRST", 0.01)
+    save_study(store, "a", {})
+    set_attribute(store, "a", "digest", "abc")
+    dialect, commits = store.engine.dialect, []
+
+    def commit(connection):
+        type(dialect).do_commit(dialect, connection)
+        commits.append(connection)
+        if len(commits) == 1:
+            raise lost(dialect)
+
+    monkeypatch.setattr(dialect, "do_commit", commit)
+    patient = replace(store, patience=Patience(5.0))
+    assert [add_look(patient, "a") for _ in range(2)] == [1, 2]
+    assert len(commits) == 3
+    found = load_study(store, "a")
+    assert (found.looks, found.attributes["digest"]) == (2, "abc")
 
 
 def test_attributes_are_set_one_by_one(store):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
+import botocore
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from tests.servers import new_database
 from tsdiag.store.database import open_store
-from tsdiag.store.tls import share_context
+from tsdiag.store.tls import _connection_class, share_context
 
 
 def context_of(engine):
@@ -31,6 +33,17 @@ def test_connections_share_one_context_of_the_driver_s_own_kind(url):
     assert shared[0] is shared[1]
     assert (plain.verify_mode, plain.check_hostname) == (ssl.CERT_NONE, False)
     assert (shared[0].verify_mode, shared[0].check_hostname) == (ssl.CERT_NONE, False)
+
+
+def test_certificates_that_an_option_file_names_are_checked_by(tmp_path):
+    pymysql = pytest.importorskip("pymysql")
+    file = tmp_path / "my.cnf"
+    known = Path(botocore.__file__).with_name("cacert.pem")  # any certificates do
+    file.write_text(f"[client]\nssl-ca = {known}\n")
+    connect = _connection_class(pymysql)
+    asked = connect(defer_connect=True, read_default_file=str(file))
+    assert (asked.ctx.verify_mode, asked._ssl_required) == (ssl.CERT_REQUIRED, True)
+    assert connect(defer_connect=True).ctx.verify_mode == ssl.CERT_NONE
 
 
 def test_what_the_url_says_of_tls_holds(url):

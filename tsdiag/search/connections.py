@@ -34,10 +34,13 @@ def connections(store: Store) -> Connections | None:
 
 
 def _postgresql(connection: Connection) -> Connections:
+    # reserved_connections is there from PostgreSQL 16 on. What kind of session another role has, an
+    # ordinary role is not told, only how many of them a database has.
     query = (
         "SELECT current_setting('max_connections')::int"
-        " - current_setting('superuser_reserved_connections')::int,"
-        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+        " - current_setting('superuser_reserved_connections')::int"
+        " - coalesce(current_setting('reserved_connections', true), '0')::int,"
+        " (SELECT sum(numbackends) FROM pg_stat_database)"
     )
     allowed, used = connection.execute(text(query)).one()
     return Connections(int(allowed), int(used))

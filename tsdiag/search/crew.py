@@ -85,7 +85,7 @@ class Crew:
             *(sys.executable, "-m", "tsdiag", "worker", self.study),
             *("--index", str(place.index), "--of", str(place.of)),
             *("--deadline", repr(place.deadline), "--device", place.device),
-            *("--patience", f"{self.store.patience.seconds:g}s"),
+            *("--patience", f"{self.store.patience.seconds:f}s"),
             *(["--finals-only"] if place.finals_only else []),
             *(["--verify", place.verify] if place.verify else []),
         ]

@@ -71,9 +71,10 @@ def _unreachable(shown: str) -> Iterator[None]:
         raise
 
 
-# What Optuna calls on it, beside the creation of studies and trials.
+# What Optuna calls on it, beside the creation of trials. A study that was created although the
+# answer was lost is there already when it is created again, which Optuna takes for another's.
 for _name in (
-    *("get_all_studies", "get_study_directions", "get_study_id_from_name"),
+    *("create_new_study", "get_all_studies", "get_study_directions", "get_study_id_from_name"),
     *("get_study_name_from_id", "get_study_system_attrs", "get_study_user_attrs"),
     *("set_study_system_attr", "set_study_user_attr"),
     *("get_trial", "get_trial_id_from_study_id_trial_number", "_get_best_trial_id", "_get_trials"),

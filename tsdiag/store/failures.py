@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from tsdiag.errors import StoreError, Unreachable, without_passwords
 
@@ -29,19 +30,31 @@ ADVICE: tuple[tuple[str, str], ...] = (
 _OTHERWISE = "check that the server is running and that its address is right"
 # MySQL: ER_LOCK_DEADLOCK and ER_LOCK_WAIT_TIMEOUT; PostgreSQL: SQLSTATE 40001 and 40P01.
 _DEADLOCKS = (1213, 1205, "40001", "40P01")
-# What passes, by MySQL's number: too many connections, shutting down, disk full, killed, cannot
-# connect, gone away, lost while it answered; 0 is PyMySQL's own for a closed socket.
-_OUTAGES = (1040, 1053, 1021, 1114, 1203, 1317, 1927, 2002, 2003, 2006, 2013, 2055, 4031, 0)
-# PostgreSQL's classes of SQLSTATE: connection, resources, shutdown or start, deadlock.
-_OUTAGE_STATES = ("08", "53", "57P", "40")
-# Of PostgreSQL's client, which gives no SQLSTATE where it cannot connect, and of SQLite.
-_PASSING = re.compile(
-    "database is locked|disk is full|disk i/o error|connection (failed|refused|timeout)"
-    "|timeout expired|server closed|the connection is (lost|closed)|too many clients"
-    "|connection slots|starting up|shutting down|recovery|could not (receive|send) data"
-    "|consuming input failed|name resolution|terminating connection|no route|unreachable"
+# What passes, by MySQL's number.
+_OUTAGES = (
+    *(1040, 1203, 1226, 1129),  # too many connections: of all, of a user, and failed ones of a host
+    *(1053, 1047, 1317, 1927),  # shutting down, a Galera node that has not caught up, killed
+    *(1290, 1836),  # only to be read, as a server that another is about to take over from
+    *(1021, 1114, 1030),  # disk full, or whatever else its files did
+    *(2002, 2003, 2006, 2013, 2055, 4031),  # cannot connect, gone away, lost while it answered
+    0,  # PyMySQL's own for a closed socket
 )
-_LASTING = re.compile("password|authentication|does not exist|pg_hba|not permitted|ssl")
+# PostgreSQL's classes of SQLSTATE: connection, resources, shutdown or start, deadlock; and what a
+# server says that only follows another.
+_OUTAGE_STATES = ("08", "53", "57P", "40", "25006")
+# Of SQLite; and of a PostgreSQL server, also where the client's second attempt, without TLS, adds
+# that such a connection is refused.
+_PASSING = re.compile(
+    "database is locked|disk is full|disk i/o error"
+    "|too many (clients|connections)|connection slots|starting up|shutting down|recovery"
+)
+# PostgreSQL's client gives no SQLSTATE where it cannot connect, only words, its own, the server's,
+# the resolver's or those of TLS. Most of it passes; this does not, unless somebody mends it.
+_LASTING = re.compile(
+    "password|authentication|does not exist|pg_hba|not permitted|permission denied|certificate"
+    "|unknown ca|private key|does not support ssl|invalid .*value|too long|could not match"
+)
+_QUOTED = re.compile("\"[^\"]*\"|'[^']*'")  # names, which may hold any of these words
 
 
 @contextmanager
@@ -102,10 +115,11 @@ def is_passing(error: DBAPIError) -> bool:
         return state.startswith(_OUTAGE_STATES)
     if isinstance(number, int):
         return number in (*_OUTAGES, *_DEADLOCKS)
-    words = driver_words(error).lower()
-    return error.connection_invalidated or (
-        _PASSING.search(words) is not None and _LASTING.search(words) is None
-    )
+    words = _QUOTED.sub("", driver_words(error).lower())
+    if error.connection_invalidated or _PASSING.search(words) is not None:
+        return True
+    served = isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.Error)
+    return served and _LASTING.search(words) is None
 
 
 def is_deadlock(error: StoreError) -> bool:

@@ -8,6 +8,7 @@ had come through and only the answer was lost.
 from __future__ import annotations
 
 import functools
+import math
 import random
 import sys
 import time
@@ -85,9 +86,11 @@ class Patience:
 
     def is_settling(self) -> bool:
         """Tell whether it is away, or came back so lately that others' leases may have run out."""
-        if self._since is not None:
-            return True
-        return self._back is not None and time.monotonic() - self._back < _SETTLING
+        return self._since is not None or self.since_back() < _SETTLING
+
+    def since_back(self) -> float:
+        """Return how long ago the database came back [s], infinite where it was never away."""
+        return math.inf if self._back is None else time.monotonic() - self._back
 
     def _note(self, error: Unreachable) -> None:
         """Begin an outage, or go on with one; raise where it has lasted too long."""
@@ -95,7 +98,7 @@ class Patience:
         if self._since is None:
             self._since, self._pause = now, _FIRST
             if self.seconds > 0:
-                sys.stderr.write(f"{error}; trying again for {self.seconds:g} s\n")
+                sys.stderr.write(f"{error}; trying again for {self.seconds:.10g} s\n")
         if now - self._since >= self.seconds:
             raise error
         # Not all workers at the same moment.

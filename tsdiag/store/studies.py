@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,9 @@ from tsdiag.store.clock import now
 from tsdiag.store.database import Store
 from tsdiag.store.patience import patient
 from tsdiag.store.schema import STUDIES
+
+# Of a study's attributes: the look at the test span that was counted last.
+_LOOK = "look"
 
 
 @dataclass(frozen=True)
@@ -117,19 +121,32 @@ def set_attribute(store: Store, name: str, key: str, value: Any, *, once: bool =
     return value
 
 
-@patient
 def add_look(store: Store, name: str) -> int:
     """Count one more scoring of the test span, atomically, and return how many there were.
 
     Raises:
         UsageError: there is no such study.
     """
-    with store.write() as connection:
-        changed = _change(connection, name, {"looks": STUDIES.c.looks + 1})
-        looks = connection.scalar(select(STUDIES.c.looks).where(STUDIES.c.name == name))
-    if changed == 0 or looks is None:
+    looks = _count_look(store, name, uuid.uuid4().hex)
+    if looks is None:
         raise UsageError(_unknown(store, name))
-    return int(looks)
+    return looks
+
+
+@patient
+def _count_look(store: Store, name: str, look: str) -> int | None:
+    """Count a look unless it was counted already, with only the answer lost; None of no study."""
+    columns = (STUDIES.c.looks, STUDIES.c.attributes)
+    query = select(*columns).where(STUDIES.c.name == name).with_for_update()
+    with store.write() as connection:
+        found = connection.execute(query).one_or_none()
+        if found is None:
+            return None
+        if found.attributes.get(_LOOK) == look:
+            return int(found.looks)
+        changes = {"looks": found.looks + 1, "attributes": {**found.attributes, _LOOK: look}}
+        _change(connection, name, changes)
+        return int(found.looks) + 1
 
 
 def _change(connection: Connection, name: str, columns: dict[str, Any]) -> int:

@@ -29,8 +29,9 @@ def _connect(dialect: Any, _: Any, arguments: Any, options: dict[str, Any]) -> A
 @functools.cache
 def _connection_class(driver: Any) -> Any:
     class Sharing(driver.connections.Connection):  # type: ignore[misc]
-        def _create_ssl_ctx(self, _: Any) -> ssl.SSLContext:
-            return _unchecked()
+        def _create_ssl_ctx(self, asked: Any) -> Any:
+            # Certificates may also be named by the file that the URL's read_default_file names.
+            return super()._create_ssl_ctx(asked) if asked else _unchecked()
 
     return Sharing
 
