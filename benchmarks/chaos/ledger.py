@@ -350,10 +350,16 @@ def _count_files(ledger: Ledger, tables: dict[str, list[Row]], study: str, folde
             kept[json.loads(row["floors"])["artifact"]] = "the floors"
         elif row["name"] == study:
             ledger.lost.append("the floors")
+        if mark := json.loads(row["attributes"]).get("artifacts"):
+            kept[mark] = "the mark of the study's first worker"
+        elif row["name"] == study:
+            ledger.lost.append("the mark of the study's first worker")
     ledger.lost += [f"the file {name}, {what}" for name, what in kept.items() if name not in there]
     figures = _count_figures(ledger, tables, there)
     for name in sorted(there - set(kept) - figures):
-        (ledger.begun if name.startswith(".writing-") else ledger.orphans).append(name)
+        # Whoever dies as it joins may leave a mark that it was about to remove.
+        is_begun = name.startswith(".writing-") or name.endswith(".study")
+        (ledger.begun if is_begun else ledger.orphans).append(name)
 
 
 def _count_figures(ledger: Ledger, tables: dict[str, list[Row]], there: set[str]) -> set[str]:

@@ -76,7 +76,14 @@ def tables():
             for step in (1, 2)
         ],
         "trial_values": [{"trial_id": id, "value": 0.5} for id in (2, 3, 4)],
-        "tsdiag_studies": [{"name": "s", "floors": floors, "verdict": None}],
+        "tsdiag_studies": [
+            {
+                "name": "s",
+                "floors": floors,
+                "verdict": None,
+                "attributes": json.dumps({"artifacts": "first.study"}),
+            }
+        ],
         "tsdiag_runs": [
             run("a", "trial", 0, "interrupted"),
             run("b", "trial", 1),
@@ -96,7 +103,7 @@ def tables():
 def counted(ledger, tables, tmp_path):
     """Count the tables as they are by now, with a file for each name in them."""
     weights = [f"{id}.safetensors" for id in "bcde"]
-    for name in ("s.floors", *weights, *(f"figure {id}" for id in (2, 3, 4))):
+    for name in ("s.floors", "first.study", *weights, *(f"figure {id}" for id in (2, 3, 4))):
         (tmp_path / name).touch()
     return lambda: ledger.count(tables, "s", [ASKED], trials=2, finals=1, files=tmp_path)
 
@@ -163,6 +170,11 @@ FAULTS = {
         "lost",
         lambda t: t["tsdiag_studies"][0].update(floors=json.dumps({"artifact": "gone.floors"})),
     ),
+    "the mark of the first worker": (
+        "lost",
+        lambda t: t["tsdiag_studies"][0].update(attributes=json.dumps({"artifacts": "gone.study"})),
+    ),
+    "no mark of a worker": ("lost", lambda t: t["tsdiag_studies"][0].update(attributes="{}")),
     "two figures of one trial": (
         "lost",
         lambda t: t["trial_system_attributes"].extend([figure(2, "gone"), figure(2, "gone, too")]),
@@ -227,6 +239,7 @@ def test_a_planted_fault_is_found(fault, tables, counted):
 def test_what_the_dead_leave_lying_about_is_told_apart(tables, counted, tmp_path):
     tables["tsdiag_leases"].append({"key": "k", "owner": "o", "expires": 1, "now": 2})
     (tmp_path / ".writing-1").touch()
+    (tmp_path / "second.study").touch()
     tables["trial_intermediate_values"].pop()
     tables["trial_system_attributes"].append(figure(2, "named, and not written"))
     assert kinds(counted()) == set(counted().leftovers)
