@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsdiag.errors import StoreError
+from tsdiag.errors import TsdiagError
 from tsdiag.runs import execute as execution
 from tsdiag.runs.artifacts import read_bytes
 from tsdiag.runs.examination import examine_run
@@ -129,12 +129,12 @@ def test_the_checkpoint_of_a_run_with_another_beginning_is_not_gone_on_with(
 
 def failure(execute, store, config, origin):
     """Return the message of a run that cannot begin, and the run as it was stored."""
-    with pytest.raises(StoreError) as raised:
+    with pytest.raises(TsdiagError) as raised:
         execute(config.edits(TREATMENT), role="treatment", origin=origin)
     row = find_runs(store, "wind", role="treatment")[-1]
     assert (row.state, row.origin, row.step) == ("failed", origin, 0)
     assert row.finished is not None
-    assert row.reason == f"StoreError: {raised.value}"
+    assert row.reason == f"TsdiagError: {raised.value}"
     return str(raised.value), row
 
 

@@ -70,7 +70,7 @@ def study(tmp_path_factory):
     store = open_store(f"sqlite:///{folder}/tsdiag.db")
     prepare(store, read_spec(folder))
     worker = Worker(store, "reduced", Place(device="cpu"), Interruption())
-    worker._finals.next = lambda: None
+    worker._finals.pending = list
     worker.work()
     return store
 

@@ -76,6 +76,8 @@ class Verifier:
             self._carry_out(assignment)
         except TakenOver:
             return
+        except StoreError:  # no fault of the arm, which would be tried for ever
+            raise
         except Exception as error:
             sys.stderr.write(f"{assignment.arm.label}: {type(error).__name__}: {error}\n")
         finally:
