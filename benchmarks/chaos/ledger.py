@@ -350,8 +350,8 @@ def _count_files(ledger: Ledger, tables: dict[str, list[Row]], study: str, folde
             kept[json.loads(row["floors"])["artifact"]] = "the floors"
         elif row["name"] == study:
             ledger.lost.append("the floors")
-        if mark := json.loads(row["attributes"]).get("artifacts"):
-            kept[mark] = "the mark of the study's first worker"
+        if first := json.loads(row["attributes"]).get("artifacts"):
+            kept[first["mark"]] = "the mark of the study's first worker"
         elif row["name"] == study:
             ledger.lost.append("the mark of the study's first worker")
     ledger.lost += [f"the file {name}, {what}" for name, what in kept.items() if name not in there]

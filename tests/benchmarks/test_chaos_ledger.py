@@ -81,7 +81,7 @@ def tables():
                 "name": "s",
                 "floors": floors,
                 "verdict": None,
-                "attributes": json.dumps({"artifacts": "first.study"}),
+                "attributes": json.dumps({"artifacts": {"mark": "first.study"}}),
             }
         ],
         "tsdiag_runs": [
@@ -172,7 +172,9 @@ FAULTS = {
     ),
     "the mark of the first worker": (
         "lost",
-        lambda t: t["tsdiag_studies"][0].update(attributes=json.dumps({"artifacts": "gone.study"})),
+        lambda t: t["tsdiag_studies"][0].update(
+            attributes=json.dumps({"artifacts": {"mark": "gone.study"}})
+        ),
     ),
     "no mark of a worker": ("lost", lambda t: t["tsdiag_studies"][0].update(attributes="{}")),
     "two figures of one trial": (

@@ -40,6 +40,7 @@ URLS = {
     "another kind": "oracle://me:s3cret@127.0.0.1:9/rows",
     "unknown option": "mysql://me:s3cret@127.0.0.1:9/rows?colour=red",
     "no such host": "postgresql://me:s3cret@..../rows",
+    "an @ and a slash in it": "postgresql://me:x@s3cret/s3cret@127.0.0.1:9/rows",
     "no scheme": "me:s3cret@127.0.0.1:9/rows",
     "half a scheme": "postgresql:/me:s3cret@127.0.0.1:9/rows",
     "as libpq has it": "host=127.0.0.1 user=me password=s3cret dbname=rows",

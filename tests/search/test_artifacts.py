@@ -143,6 +143,7 @@ def test_a_study_s_workers_share_one_place(store, tmp_path, monkeypatch):
         StoreError, match="elsewhere, where this worker would leave its own"
     ) as told:
         refuse_other_place(store, "tiny", artifact_store(store))
+    assert f"left its artifacts in {tmp_path / FOLDER}," in str(told.value)
     assert "TSDIAG_ARTIFACTS" in str(told.value)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 

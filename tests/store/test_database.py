@@ -42,7 +42,7 @@ def test_a_file_of_another_kind_is_told_and_left_alone(tmp_path):
 def test_reading_where_nothing_was_written_creates_nothing(tmp_path):
     url = f"sqlite:///{tmp_path}/x.db"
     assert refused(url, read_only=True) == (
-        f"no database at {url}; run tsdiag search first, or name another one"
+        f"no database at {url}; run tsdiag search or prepare first, or name another one"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -54,8 +54,8 @@ def test_reading_another_program_s_database_leaves_it_as_it_is(url):
             table.drop(connection)
         connection.execute(text("CREATE TABLE others (x INTEGER)"))
     try:
-        assert "run tsdiag search first" in refused(url, read_only=True)
-        assert "run tsdiag search first" in refused(url, read_only=True)
+        assert "run tsdiag search or prepare first" in refused(url, read_only=True)
+        assert "run tsdiag search or prepare first" in refused(url, read_only=True)
     finally:
         with engine.begin() as connection:
             connection.execute(text("DROP TABLE others"))

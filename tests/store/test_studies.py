@@ -81,7 +81,7 @@ def test_attributes_are_set_one_by_one(store):
 
 
 def test_an_unknown_study_is_told_with_what_there_is(store):
-    with pytest.raises(UsageError, match="it has none yet: run tsdiag search first"):
+    with pytest.raises(UsageError, match="it has none yet: run tsdiag search or prepare first"):
         load_study(store, "beijing33")
     save_study(store, "beijing33", {})
     with pytest.raises(UsageError, match=r'unknown study "bejing" in .*did you mean "beijing33"'):

@@ -146,7 +146,7 @@ def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: 
     from tsdiag.report.study import no_verdict, search_summary, suspicion
     from tsdiag.report.verdict import verdict_text
     from tsdiag.store.cases import audit_of
-    from tsdiag.store.studies import load_study
+    from tsdiag.store.studies import list_studies, load_study
 
     typer.echo(leaderboard_text(result.board, most=10))
     typer.echo("")
@@ -160,20 +160,22 @@ def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: 
     # The storage as the person named it, so that the next line works as it stands.
     known = (DEFAULT_STORAGE, os.environ.get("TSDIAG_STORAGE"))
     option = "" if storage in known else f" --storage {shlex.quote(store.url)}"
-    typer.echo(
-        search_summary(result.board, spec.search.trials, result.seconds, _next(result, option))
-    )
+    # Without a name the newest study is meant.
+    newest = list_studies(store)[0].name == spec.name
+    study = "" if newest else f" --study {shlex.quote(spec.name)}"
+    next = _next(result, study, option)
+    typer.echo(search_summary(result.board, spec.search.trials, result.seconds, next))
     if result.interrupted:
         raise typer.Exit(130)
 
 
-def _next(result: SearchResult, option: str) -> str:
+def _next(result: SearchResult, study: str, option: str) -> str:
     if result.interrupted or (result.comparison is None and not result.pending):
         return "run the same command again to go on"
     if result.pending:
-        study = shlex.quote(result.study)
-        return f"tsdiag compare {study}{option}   ({result.pending} final runs are left)"
+        name = shlex.quote(result.study)
+        return f"tsdiag compare {name}{option}   ({result.pending} final runs are left)"
     unlearned = [row.trial for row in result.board.trials if row.cause and row.trial is not None]
     if unlearned:
-        return f"tsdiag explain {unlearned[-1]}{option}   (why it did not learn)"
+        return f"tsdiag explain {unlearned[-1]}{study}{option}   (why it did not learn)"
     return f"tsdiag dashboard{option}"

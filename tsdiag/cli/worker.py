@@ -72,6 +72,8 @@ def worker(
         else:
             Worker(store, name, place, interruption).work()
 
+    if by_hand:
+        typer.echo(_parting(name, deadline, interruption.requested), err=True)
     # Unloading torch takes a second or, where the machine is busy, many of the ten.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -97,4 +99,19 @@ def _join(store: Store, name: str, of: int) -> float:
             "search STUDY --timeout TIME",
             err=True,
         )
+    else:
+        typer.echo(f"joined study {name}", err=True)
     return deadline
+
+
+def _parting(name: str, deadline: float, stopped: bool) -> str:
+    """Return why a worker ends, and what comes next."""
+    import shlex
+
+    from tsdiag.uptime import uptime
+
+    if stopped:
+        return "asked to stop: what was under way is queued again, to go on from where it was saved"
+    over = uptime() > deadline
+    why = f"the time of study {name} is over" if over else f"nothing is left to do in study {name}"
+    return f"{why}\nNext: tsdiag compare {shlex.quote(name)}"

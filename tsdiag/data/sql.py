@@ -73,6 +73,12 @@ def _parse(url: str, folder: Path | None) -> tuple[sqlalchemy.URL, sqlalchemy.UR
             '"postgresql://user:password@host/database" or "sqlite:///file.db"'
         ) from None
     target = asked.set(drivername=DRIVERS.get(asked.drivername, asked.drivername))
+    if target.get_backend_name() != "sqlite" and "@" in (target.database or ""):
+        # What stands there may be the end of a password, which a driver would repeat.
+        raise ConfigError(
+            "data.url: more than one @ before the database; write an @ in a user or password as "
+            "%40, and a / as %2F"
+        )
     if target.get_backend_name() != "sqlite" or target.database in (None, "", ":memory:"):
         return asked, target
     full = (folder or Path.cwd()) / Path(str(target.database)).expanduser()

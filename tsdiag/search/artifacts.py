@@ -25,8 +25,8 @@ from tsdiag.store.urls import parse
 
 FOLDER = "tsdiag-artifacts"
 PLACE = "TSDIAG_ARTIFACTS"
-# Attribute of a study: the artifact that its first worker left.
-MARK = "artifacts"
+# Attribute of a study: the mark that its first worker left among the artifacts, and where.
+ARTIFACTS = "artifacts"
 
 # A bucket's name, and a prefix of which no part is "." or "..".
 _BUCKET = re.compile(r"s3://([\w.-]{3,63})((?:/(?!\.+(?:/|$))[\w.=+-]+)*)/?", re.ASCII)
@@ -105,18 +105,19 @@ def refuse_other_place(store: Store, study: str, artifacts: ArtifactStore) -> No
     """
     mine = f"{uuid4().hex}.study"
     store.patience(lambda: write_bytes(artifacts, mine, study.encode()))
-    mark = set_attribute(store, study, MARK, mine, once=True)
-    if mark == mine:
+    first = set_attribute(store, study, ARTIFACTS, {"mark": mine, "in": str(artifacts)}, once=True)
+    if first["mark"] == mine:
         return
     remove_bytes(artifacts, mine)
     try:
-        store.patience(lambda: read_bytes(artifacts, mark))
+        store.patience(lambda: read_bytes(artifacts, first["mark"]))
     except Unreachable:
         raise
     except StoreError as error:
         raise StoreError(
-            f'study "{study}": its artifacts are not in {artifacts}, where this worker would '
-            f"leave its own; name the folder or bucket that all its workers share in {PLACE}"
+            f'study "{study}": its first worker left its artifacts in {first["in"]}, and they are '
+            f"not in {artifacts}, where this worker would leave its own; name the folder or "
+            f"bucket that all workers share in {PLACE}"
         ) from error
 
 

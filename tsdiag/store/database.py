@@ -96,7 +96,9 @@ def _make_ready(engine: Engine, shown: str, read_only: bool) -> None:
     with told(shown, "open"):
         names = _applied(engine, shown)
         if read_only and not names:
-            raise StoreError(f"no study at {shown}; run tsdiag search first, or name another one")
+            raise StoreError(
+                f"no study at {shown}; run tsdiag search or prepare first, or name another one"
+            )
         if not is_current(names, shown):
             migrate(engine, shown)
 

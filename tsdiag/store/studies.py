@@ -158,6 +158,8 @@ def _change(connection: Connection, name: str, columns: dict[str, Any]) -> int:
 def _unknown(store: Store, name: str) -> str:
     known = [study.name for study in list_studies(store)]
     do = suggestion(name, known) or (
-        f"; it has {', '.join(known)}" if known else "; it has none yet: run tsdiag search first"
+        f"; it has {', '.join(known)}"
+        if known
+        else "; it has none yet: run tsdiag search or prepare first"
     )
     return f'unknown study "{name}" in {store.url}{do}'

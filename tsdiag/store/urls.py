@@ -59,10 +59,11 @@ def parse(url: str) -> URL:
             f'storage "{redact(url)}" cannot be read as a URL; write '
             "sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None
-    if "@" in (parsed.host or ""):
+    server = parsed.get_backend_name() != "sqlite"
+    if "@" in (parsed.host or "") or (server and "@" in (parsed.database or "")):
         raise StoreError(
             f'storage "{redact(url)}" has more than one @ before the host; '
-            "write an @ in a user or password as %40"
+            "write an @ in a user or password as %40, and a / as %2F"
         )
     if not parsed.database or parsed.database == ":memory:":
         raise StoreError(
@@ -82,7 +83,9 @@ def check_file(url: URL, shown: str, must_exist: bool) -> None:
         return
     path = Path(url.database or "")
     if must_exist and not path.exists():
-        raise StoreError(f"no database at {shown}; run tsdiag search first, or name another one")
+        raise StoreError(
+            f"no database at {shown}; run tsdiag search or prepare first, or name another one"
+        )
     if not path.parent.is_dir():
         raise StoreError(f'cannot open {shown}: no folder "{path.parent}"; create it first')
     if path.is_dir():
