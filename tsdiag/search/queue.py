@@ -166,7 +166,7 @@ class TrialQueue:
 
     def _let_in(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
-        while not claim(self._store, self._ask_key, self._owner, _ASK_LEASE):
+        while not claim(self._store, self._ask_key, self._owner, _ASK_LEASE, spare=False):
             if time.monotonic() > until:
                 return False
             time.sleep(0.05)

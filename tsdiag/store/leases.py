@@ -41,16 +41,20 @@ class Lease:
 
 
 @patient
-def claim(store: Store, key: str, owner: str, seconds: float) -> bool:
+def claim(store: Store, key: str, owner: str, seconds: float, *, spare: bool = True) -> bool:
     """Take the lease if it is free, run out, already this owner's, or of a process that is gone.
+
+    After an outage the living are given time to renew what ran out meanwhile, unless told not to
+    ``spare`` them: a lock for a moment is not renewed.
 
     Raises:
         StoreError: the database refused or could not be reached.
     """
+    settling = spare and store.patience.is_settling()
     for _ in range(_ATTEMPTS):
         try:
             with store.write() as connection:
-                return _take(connection, key, owner, seconds, store.patience.is_settling())
+                return _take(connection, key, owner, seconds, settling)
         except IntegrityError:  # another process inserted the row first
             return False
         except StoreError as error:
@@ -87,7 +91,7 @@ def held(store: Store, key: str, owner: str, seconds: float = 60) -> Iterator[No
     """
     first: Lease | None = None
     since, longest, pause = time.monotonic(), 3 * seconds, 0.02
-    while not claim(store, key, owner, seconds):
+    while not claim(store, key, owner, seconds, spare=False):
         waited = min(time.monotonic() - since, store.patience.since_back())
         if waited > (longest if first else seconds):
             # Where they take turns, or the database was away, nobody is to blame for the time.
@@ -143,5 +147,4 @@ def _take(connection: Connection, key: str, owner: str, seconds: float, settling
 
 
 def _is_live(row: Row[Any], now: datetime, settling: bool) -> bool:
-    # After an outage the living are given the time to renew what ran out meanwhile.
     return (settling or bool(row.expires > now)) and not is_gone(row.owner)
