@@ -30,8 +30,8 @@ WANTED = 3
 # More commits than a worker makes for one trial. Not each on a server, which would take minutes.
 MOMENTS = {
     "sqlite": range(1, 30),
-    "postgresql": range(1, 30, 3),
-    "mysql": range(2, 30, 3),
+    "postgresql": range(1, 30, 5),
+    "mysql": range(3, 30, 5),
 }
 at_each_moment = pytest.mark.parametrize(
     ("store", "moment"),
