@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from tsdiag.diagnostics.probes import AT_END, LIVE
 from tsdiag.runs import execute as execution
 from tsdiag.runs.artifacts import checkpoints_of, read_bytes
 from tsdiag.store.curves import load_trace
@@ -150,6 +153,32 @@ def test_a_killed_worker_loses_only_what_came_after_its_checkpoint(
     assert (killed.state, killed.step) == ("running", 7)
     assert killed.checkpoint in checkpoints_of(killed.id)
     resumed = execute(config, parent=killed.id, trial=1)
+    require_equal(whole, resumed, store, artifacts)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_broken_off_among_the_probes_at_the_end(
+    told, config, execute, at, store, artifacts, monkeypatch
+):
+    """Preempted between two of them, or killed when their curves are stored and the end is not."""
+    probes = (*LIVE, *AT_END)
+    whole = execute(config, probes=probes)
+    monkeypatch.setattr(execution, "CHECKPOINT_EVERY", -1.0)
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    asked = (*probes[:-1], replace(AT_END[-1], measure=die)) if told else probes
+    with monkeypatch.context() as patch:
+        if not told:
+            patch.setattr("tsdiag.runs.outbox.end_run", die)
+            patch.setattr(execution.Execution, "_break_off", die)
+        with pytest.raises(KeyboardInterrupt):
+            execute(config, trial=1, probes=asked)
+    (part,) = runs_of(store, 1)
+    assert part.state == ("interrupted" if told else "running")
+    assert load_trace(store, part.id).signal("time_shuffle_effect") is not None
+    resumed = execute(config, parent=part.id, trial=1, probes=probes)
     require_equal(whole, resumed, store, artifacts)
 
 

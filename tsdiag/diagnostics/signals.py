@@ -65,12 +65,17 @@ class Trace:
     end_state: str
     notes: dict[str, str] = field(default_factory=dict)
 
-    def until(self, step: int, states: Collection[str]) -> Trace:
+    def until(self, step: int, states: Collection[str], again: Collection[str] = ()) -> Trace:
         """Return what was measured before the update of a step, such as that of a checkpoint.
 
-        ``states`` names the signals that belong to a state rather than to an update.
+        ``states`` names the signals that belong to a state rather than to an update, and ``again``
+        those that are left out: whoever goes on from there measures them anew.
         """
-        kept = (_until(signal, step, signal.name in states) for signal in self.signals)
+        kept = (
+            _until(signal, step, signal.name in states)
+            for signal in self.signals
+            if signal.name not in again
+        )
         return Trace(tuple(kept), self.end_state)
 
     def signal(self, name: str, where: str = "") -> Signal | None:

@@ -19,7 +19,7 @@ from tsdiag.data.windows import Windows
 from tsdiag.diagnostics.probes import AT_END, LIVE, STATES, unmeasured
 from tsdiag.diagnostics.probes.probe import Probe
 from tsdiag.diagnostics.probes.watcher import Note, Watcher
-from tsdiag.diagnostics.signals import SignalName, Trace
+from tsdiag.diagnostics.signals import AT_THE_END, SignalName, Trace
 from tsdiag.errors import StoreError, Unreachable, without_passwords
 from tsdiag.models import build
 from tsdiag.runs.artifacts import (
@@ -213,7 +213,7 @@ class Execution:
         if parent.origin != self.request.origin:
             raise StoreError(f"run {parent.id} began with other weights")
         training.resume(self.store.patience(lambda: read_bytes(self.artifacts, checkpoint)))
-        return load_trace(self.store, parent.id).until(training.progress.step, STATES)
+        return load_trace(self.store, parent.id).until(training.progress.step, STATES, AT_THE_END)
 
     def _take_over(self, parent: RunRow, trace: Trace, progress: Progress) -> None:
         self._outbox.add(trace.signals)
