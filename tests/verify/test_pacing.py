@@ -33,7 +33,7 @@ def test_steps_are_timed_under_the_changes_and_timing_draws_nothing():
 @pytest.mark.parametrize(
     ("of_a_window", "batches"),
     [
-        (1.0, [4]),  # 32 s by proportion: nothing more needs to be known
+        (1.0, [4, 4]),  # 32 s by proportion: nothing more needs to be known
         (0.01, [4, 32, 32]),  # a step of .32 s: the first one warms up
         (0.001, [4, 32, 32, 32, 32]),
     ],
@@ -48,6 +48,13 @@ def test_the_longer_a_step_the_less_of_it_is_carried_out(of_a_window, batches, m
     monkeypatch.setattr(pacing, "seconds_of_step", step)
     assert clock_of()({}) == pytest.approx(32 * of_a_window)
     assert carried_out == batches
+
+
+def test_what_a_process_does_once_is_no_part_of_a_step(monkeypatch):
+    """A GPU's context and libraries are loaded in the first step, of a part of the windows."""
+    steps = iter((3.0, 0.02))
+    monkeypatch.setattr(pacing, "seconds_of_step", lambda _: next(steps, 0.1))
+    assert clock_of()({}) == 0.1
 
 
 def test_what_memory_does_not_hold_has_no_time(monkeypatch):

@@ -76,14 +76,14 @@ def _as_text(column: pandas.Series[Any], where: str) -> pandas.Series[Any]:
 
 def _require_order(times: Times, where: str, name: str) -> None:
     steps = np.diff(times)
-    late = np.flatnonzero(steps < np.timedelta64(0))
+    late = np.flatnonzero(steps < np.timedelta64(0, "s"))
     if len(late):
         row = int(late[0]) + 1
         raise DataError(
             f"{where}, row {row + 1}: {moment(times[row])} comes after {moment(times[row - 1])} of "
             f'row {row}; sort the rows by "{name}"'
         )
-    same = np.flatnonzero(steps == np.timedelta64(0))
+    same = np.flatnonzero(steps == np.timedelta64(0, "s"))
     if len(same):
         row = int(same[0]) + 1
         raise DataError(
