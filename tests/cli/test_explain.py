@@ -46,6 +46,8 @@ def url(tmp_path_factory):
         put(store, name, number)
     for number, state in STATES.items():
         put(store, NAMES[0], number, state=state, step=100)
+    broken_off = put(store, NAMES[0], 7, state="interrupted", step=100)
+    put(store, NAMES[0], 8, parent=broken_off.id)
     baseline = {"validation_blocks": told["baseline"]["blocks"]}
     loss = told["baseline"]["loss"]
     put(store, "healthy-lstm", None, role="baseline", validation_loss=loss, metrics=baseline)
@@ -69,6 +71,7 @@ def put(store, name, number, **columns):
     )
     row = create_run(store, replace(row, **columns))
     append_curves(store, row.id, list(load_case(name).record.trace.signals))
+    return row
 
 
 @pytest.fixture
@@ -168,6 +171,14 @@ def test_trials_in_every_state_are_explained(ask, number, state):
     assert told["state_reason"]
 
 
+def test_a_trial_that_went_on_under_another_number_is_told_and_named_by_that(ask):
+    found = ask("explain", "7")
+    assert "trial 7 was broken off, and went on as 8" in found.stderr
+    assert "trial 8 of wind" in found.stdout
+    assert "tsdiag explain 8 --html trial-8.html" in found.stdout
+    assert not ask("explain", "8").stderr
+
+
 def test_the_baseline_is_explained_against_the_floors(ask):
     found = ask("explain", "baseline")
     assert found.stdout.splitlines()[0] == "the baseline of wind: learning"
@@ -187,7 +198,7 @@ def test_html_is_one_page_without_network(ask, url, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("explain", "99"), 2, 'unknown trial 99 in study "wind" (it has 0..6)'),
+        (("explain", "99"), 2, 'unknown trial 99 in study "wind" (it has 0..8)'),
         (("explain", "best"), 2, 'explain "best": a trial is named by its number'),
         (("explain", "0", "--study", "wnd"), 2, 'did you mean "wind"'),
         (("explain", "0", "--json", "--markdown"), 2, "print one or the other"),

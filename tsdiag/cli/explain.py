@@ -76,6 +76,9 @@ def explain(
 
         carry_out(trial, study, storage, budget or "10m", workers, device)
     diagnosis = explain(trial, study, storage)
+    if diagnosis.trial not in (None, int(trial) if trial.isdigit() else None):
+        typer.echo(f"trial {trial} was broken off, and went on as {diagnosis.trial}", err=True)
+        trial = str(diagnosis.trial)
     if html is not None:
         _write_page(html, diagnosis)
     if script is not None:

@@ -119,8 +119,9 @@ def _finals(snapshot: Snapshot) -> str:
 def _time(snapshot: Snapshot) -> str:
     left = snapshot.deadline - uptime()
     words = f"{duration(uptime() - snapshot.started)} gone"
-    if not snapshot.scoring and (estimate := _estimate(snapshot)) is not None:
-        words += f", about {duration(min(estimate, max(left, 0.0)))} to go"
+    estimate = min(_estimate(snapshot) or 0.0, left)
+    if not snapshot.scoring and estimate >= 1.0:  # below, it would say no more than that
+        words += f", about {duration(estimate)} to go"
     return words if math.isinf(left) else f"{words}, at most {duration(max(left, 0.0))}"
 
 

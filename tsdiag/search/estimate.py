@@ -16,7 +16,7 @@ from tsdiag.diagnostics.diagnose import warnings
 from tsdiag.diagnostics.rules.rule import Plan
 from tsdiag.models import build, complete, count_parameters
 from tsdiag.report.data_summary import data_summary_text
-from tsdiag.report.wording import duration, paragraph, size, table
+from tsdiag.report.wording import duration, paragraph, plural, size, table
 from tsdiag.runs.engine import choose_engine, engine_name
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
@@ -161,10 +161,10 @@ def _study(spec: StudySpec, workers: int) -> str:
     search, training = spec.search, spec.training
     limit = f", at most {duration(search.timeout)} in all" if search.timeout else ""
     lines = [
-        f"study {spec.name}: {search.trials} trials{limit}, {workers} workers",
+        f"study {spec.name}: {plural(search.trials, 'trial')}{limit}, {plural(workers, 'worker')}",
         f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}",
         f"baseline: {spec.baseline.model} {spec.baseline.preset}"
-        + (f", with {search.trials} trials of its own" if spec.baseline.tune else ""),
+        + (f", with {plural(search.trials, 'trial')} of its own" if spec.baseline.tune else ""),
         f"training: {training.max_steps} steps of {training.batch_size} windows, "
         f"validation every {training.evaluate_every} steps",
     ]

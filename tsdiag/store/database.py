@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, update
+from sqlalchemy.exc import IntegrityError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from tsdiag.errors import StoreError, redact
@@ -73,6 +73,21 @@ class Store:
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
             with connection.begin():
                 yield connection
+
+    def put(self, table: Table, values: Mapping[str, object]) -> None:
+        """Write the one row that a table has of a run, ``values["run"]``, in place of an older one.
+
+        Raises:
+            StoreError: the database refused or could not be reached.
+        """
+        change = update(table).where(table.c.run == values["run"]).values(**values)
+        try:
+            with self.write() as connection:
+                if connection.execute(change).rowcount == 0:
+                    connection.execute(table.insert().values(**values))
+        except IntegrityError:  # another process wrote it in between
+            with self.write() as connection:
+                connection.execute(change)
 
 
 def open_store(url: str, *, read_only: bool = False, patience: Patience | None = None) -> Store:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select
 
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.store.clock import now
@@ -41,14 +40,7 @@ def save_diagnosis(store: Store, row: RunRow, kind: str, diagnosis: Diagnosis) -
         "diagnosis": diagnosis.to_json(),
         "written": now(store),
     }
-    change = update(FINDINGS).where(FINDINGS.c.run == row.id).values(**values)
-    try:
-        with store.write() as connection:
-            if connection.execute(change).rowcount == 0:
-                connection.execute(FINDINGS.insert().values(**values))
-    except IntegrityError:  # another process stored one in between
-        with store.write() as connection:
-            connection.execute(change)
+    store.put(FINDINGS, values)
 
 
 @patient

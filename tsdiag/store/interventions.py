@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 
 from tsdiag.diagnostics.verdicts import Verification
 from tsdiag.errors import StoreError
@@ -28,14 +27,7 @@ def save_plan(store: Store, row: RunRow, plan: str) -> None:
         "settled": None,
         "written": now(store),
     }
-    change = update(INTERVENTIONS).where(INTERVENTIONS.c.run == row.id).values(**values)
-    try:
-        with store.write() as connection:
-            if connection.execute(change).rowcount == 0:
-                connection.execute(INTERVENTIONS.insert().values(**values))
-    except IntegrityError:  # another process stored one in between
-        with store.write() as connection:
-            connection.execute(change)
+    store.put(INTERVENTIONS, values)
 
 
 @patient
