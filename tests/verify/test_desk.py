@@ -78,6 +78,32 @@ def test_a_run_of_another_process_is_left_to_it(desk, store, monkeypatch):
     assert other.arm != first.arm
 
 
+def test_who_finds_others_at_all_that_is_left_waits(desk, store, monkeypatch):
+    monkeypatch.setattr("tsdiag.verify.desk.claim", lambda *_: False)
+    assert desk().next() == "wait"
+
+
+def test_who_looks_while_a_wave_ends_waits_for_the_next_one(desk, store, monkeypatch):
+    """The last run of a wave ends between two looks: the next wave is nobody's yet, and no end."""
+    arms = desk().course().pending()[1]
+    for arm in arms[:-1]:
+        stored(store, arm.set)
+
+    def ended(*_):
+        stored(store, arms[-1].set)
+        return False
+
+    monkeypatch.setattr("tsdiag.verify.desk.claim", ended)
+    assert desk().next() == "wait"
+    monkeypatch.undo()
+    assert desk().next().arm not in arms
+
+
+def test_who_has_no_time_for_a_run_waits_while_others_are_at_it(desk, store, monkeypatch):
+    monkeypatch.setattr("tsdiag.verify.desk.holder", lambda *_: "elsewhere:1:x")
+    assert desk(seconds=0.5).next() == "wait"
+
+
 def test_what_is_in_the_store_is_not_run_again(desk, store):
     stored(store, {})
     assignment = desk().next()

@@ -56,14 +56,16 @@ class Verifier:
         self._interruption.overdue = self._hand_over
         while not self._interruption:
             assignment = self._desk.next()
-            if assignment is not None:
-                self._at = assignment
-                self._run(assignment)
-                self._at = None
-            elif self._desk.busy() and uptime() < self._place.deadline:
-                time.sleep(_IDLE)
-            else:
+            if assignment is None:
                 return
+            if assignment == "wait":
+                if uptime() > self._place.deadline:
+                    return
+                time.sleep(_IDLE)
+                continue
+            self._at = assignment
+            self._run(assignment)
+            self._at = None
 
     def _hand_over(self) -> None:
         """Give a run up, from another thread, since the main one takes too long."""

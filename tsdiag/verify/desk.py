@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tsdiag.config import RunConfig, as_written_now
 from tsdiag.models import Shapes
@@ -65,13 +65,21 @@ class Desk:
         """Return where the verification stands."""
         return self.course_of(self._rows())
 
-    def next(self) -> Assignment | None:
-        """Claim the next run that can end in time, or None."""
+    def next(self) -> Assignment | Literal["wait"] | None:
+        """Claim the next run that can end in time; "wait": others are at runs that come before it.
+
+        None: nothing is left, or nothing that could end in time. Which of these it is must come of
+        one look at the runs: whoever looks again finds the next wave, which nobody is at yet.
+        """
         rows = self._rows()
+        answer: Literal["wait"] | None = None
         for arm in self.course_of(rows).pending()[1]:
-            if not self._fits(arm, rows):
-                continue
             key = self._key(arm)
+            if not self._fits(arm, rows):
+                if holder(self._store, key):
+                    answer = "wait"
+                continue
+            answer = "wait"
             if claim(self._store, key, self._owner, _LEASE):
                 end_dead(self._store, self._runs(arm, self._rows()), DIED)
                 # Read again: one that was only late may have ended at that moment.
@@ -80,12 +88,7 @@ class Desk:
                 if last is None or last.state not in ENDED:
                     return Assignment(arm, key, self._request(arm, mine))
                 release(self._store, key, self._owner)
-        return None
-
-    def busy(self) -> bool:
-        """Tell whether a live process is at one of the pending runs."""
-        _, arms = self.course().pending()
-        return any(holder(self._store, self._key(arm)) for arm in arms)
+        return answer
 
     def keep(self, assignment: Assignment) -> bool:
         """Renew the lease; False where another process has taken the run over."""
