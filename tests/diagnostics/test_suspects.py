@@ -42,6 +42,21 @@ def test_what_was_found_is_not_suspected_as_well(cause):
     assert cause not in {suspect.cause for suspect in diagnosis.suspects}
 
 
+def test_steps_longer_than_of_anything_that_learned_are_suspected_without_a_jump():
+    case = load_case("learning-rate-too-high")
+    flat = {"fixed_batch_loss": 1, "rate_ratio": 10}
+    signals = tuple(
+        replace(s, values=s.values * 0 + flat[s.name]) if s.name in flat else s
+        for s in case.record.trace.signals
+    )
+    record = replace(case.record, trace=replace(case.record.trace, signals=signals))
+    found = diagnose(replace(case, record=record), "traces", 0)
+    assert "learning-rate-too-high" not in {finding.cause for finding in found.findings}
+    (suspect,) = (one for one in found.suspects if one.cause == "learning-rate-too-high")
+    assert "% of their length" in suspect.why
+    assert suspect.remedies[0].set["optimizer.lr"] <= 0.03
+
+
 def test_a_suspect_has_remedies_that_would_change_something():
     diagnosis = told("dropout-too-strong")  # the founding shape, stalled by something else
     found = {suspect.cause: suspect for suspect in diagnosis.suspects}

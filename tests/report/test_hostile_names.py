@@ -59,7 +59,7 @@ def diagnosis(name):
         seeds=5,
         steps=80,
     )
-    part = Member(path=name, value=name, alone=tried, without=tried)
+    part = Member(set={name: name}, alone=tried, without=tried)
     remedy = Remedy(set={name: name}, expects=name, safety=name, source=name)
     seen = Evidence(signal="loss", where=name, observed=1.0, unit=name)
     facts = {"cause": "order-blind", "score": 0.9, "summary": name, "evidence": (seen,)}

@@ -235,7 +235,7 @@ def test_hostile_names_are_text(recorded_page):
     bad = verdict(
         {HOSTILE: HOSTILE}, why=HOSTILE, alone=False, others=(HOSTILE,), outcome="refuted"
     )
-    part = Member(path=HOSTILE, value=HOSTILE, alone=bad, without=bad)
+    part = Member(set={HOSTILE: HOSTILE}, alone=bad, without=bad)
     finding = Finding(
         cause="order-blind",
         score=1,

@@ -63,14 +63,12 @@ def repair(**more):
         "minimal": True,
         "members": (
             Member(
-                path="model.pooling",
-                value="flatten",
+                set=POOL,
                 alone=verdict(POOL, 0.004, 0.02, "refuted"),
                 without=verdict(BOTH, -0.5, alone=False, others=("model.positions",)),
             ),
             Member(
-                path="model.positions",
-                value="sinusoidal",
+                set=POSITIONS,
                 alone=verdict(POSITIONS, -0.014, 0.02, "refuted"),
                 without=verdict(BOTH, -0.514, alone=False, others=("model.pooling",)),
             ),
@@ -230,6 +228,20 @@ def test_a_part_that_was_not_carried_out_says_so():
     assert "model.pooling cannot be built -0.50 [-0.53, -0.47]" in text
 
 
+def test_two_changes_that_are_one_part_share_a_row():
+    both = repair().members[0].model_copy(update={"set": BOTH})
+    text = flat(shown(stalled(repair=repair(members=(both, *repair().members)))))
+    assert "model.pooling + positions +0.00" in text
+
+
+def test_what_losses_above_the_training_mean_s_count_as_is_told():
+    capped = repair().verdict.model_copy(update={"ceiling": 0.7, "control": 2.63})
+    text = flat(shown(stalled(repair=repair(verdict=capped))))
+    assert "Validation loss 2.63 -> " in text
+    assert "A loss above 0.70, the training mean's, counts as that." in text
+    assert "training mean" not in flat(shown(pair()))
+
+
 def test_a_part_that_suffices_to_learn_is_named():
     pool, positions = repair().members
     enough = positions.model_copy(
@@ -251,7 +263,7 @@ def test_a_repair_as_good_as_chance_is_not_called_better():
 def test_long_paths_fit_the_terminal():
     paths = ("model.attention_dropout_kind", "optimizer.warmup_fraction", "model.positions")
     alone = verdict(POOL, -0.0141, 0.0041, "inconclusive")
-    parts = tuple(Member(path=path, value=0, alone=alone, without=alone) for path in paths)
+    parts = tuple(Member(set={path: 0}, alone=alone, without=alone) for path in paths)
     whole = repair(set=dict.fromkeys(paths, 0), members=parts)
     lines = shown(stalled(repair=whole)).splitlines()
     assert max(map(len, lines)) <= 80
@@ -318,7 +330,7 @@ HOSTILE = "<script>`*x*|</script>\x1b[2J\u202e"
 
 def hostile():
     bad = verdict({HOSTILE: HOSTILE}, -0.5, alone=False, others=(HOSTILE,), why=HOSTILE)
-    part = Member(path=HOSTILE, value=HOSTILE, alone=bad, without=bad)
+    part = Member(set={HOSTILE: HOSTILE}, alone=bad, without=bad)
     random = RandomSearch(runs=1, steps=1, beaten=False, why=HOSTILE)
     whole = {HOSTILE: HOSTILE, "model.pooling": "flatten"}
     found = repair(set=whole, verdict=bad, members=(part, part), random=random)
@@ -342,7 +354,7 @@ def test_names_cannot_steer_a_view(diagnosis):
 
 def test_how_many_seeds_an_effect_rests_on_is_told_where_they_are_too_few():
     two = verdict(POOL, -0.3, outcome="inconclusive", seeds=2)
-    members = (Member(path="model.pooling", value="flatten", alone=two),)
+    members = (Member(set=POOL, alone=two),)
     shown = told(stalled(repair=repair(members=members)))
     assert shown is not None
     assert shown.members[0][1].endswith("(2 seeds)")

@@ -34,6 +34,7 @@ VERDICT = Verdict(
     why=HOSTILE,
     set=SET,
     effect=-0.1 - 0.2,
+    ceiling=1.0 + 2e-16,
     interval=(-1e-300, 1 / 3),
     p=1 / 32,
     control=0.9,
@@ -63,8 +64,7 @@ REPAIR = Repair(
     missed_on=5,
     members=(
         Member(
-            path="model.qk_norm",
-            value=True,
+            set={"model.qk_norm": True},
             alone=VERDICT,
             without=VERDICT,
             builds_alone=False,
@@ -124,7 +124,9 @@ def test_a_verification_comes_back_whole(store, url, run):
     save_plan(store, run, "{}")
     save_verification(store, full(run.id))
     assert stored_verification(open_store(url), run.id) == full(run.id)
-    assert stored_verification(open_store(url), run.id).repair.members[0].value is True
+    assert (
+        stored_verification(open_store(url), run.id).repair.members[0].set["model.qk_norm"] is True
+    )
 
 
 def test_of_a_run_that_was_never_verified_nothing_is_known(store, run):

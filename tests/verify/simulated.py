@@ -50,6 +50,7 @@ def plan(*sets: Mapping[str, Any], rungs: tuple[int, ...] = (100,)) -> Plan:
         seeds=(1001, 1002, 1003, 1004, 1005),
         screen_seed=1000,
         naive=1.0,
+        constant=1.2,
         reference=0.2,
         variance=4.0,
         evaluated=64,

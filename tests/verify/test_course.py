@@ -47,10 +47,27 @@ def test_pairs_are_tried_although_the_best_single_set_is_the_best_of_all():
 def test_members_of_a_pair_are_tried_alone_and_their_interaction_is_told():
     repair = carried_out(plan(RATE, POOL), only_both)[0].repair
     assert repair is not None
-    alone = {member.path: member.alone for member in repair.members}
+    alone = {path: member.alone for member in repair.members for path in member.set}
     assert {path: v.outcome for path, v in alone.items() if v} == dict.fromkeys(BOTH, "refuted")
-    without = {member.path: member.without for member in repair.members}
+    without = {path: member.without for member in repair.members for path in member.set}
     assert all(v is not None and v.outcome == "confirmed" for v in without.values())
+    assert repair.interaction == pytest.approx(-0.85, abs=0.05)
+
+
+def test_two_changes_of_which_neither_can_be_missing_are_one_member():
+    """A stream of another width than the channels needs an embedding, and the other way round."""
+    patches, rate = {"model.d_model": 64, "model.embedding": "patch"}, {"optimizer.lr": 1e-3}
+    start = plan(patches, rate)
+    bare = start.base.edits({"model.d_model": "channels", "model.embedding": "identity"})
+    start = start.model_copy(update={"config": bare.to_json()})
+
+    def loss(changes):
+        return 0.25 if changes.items() >= (patches | rate).items() else 1.1
+
+    repair = carried_out(start, loss)[0].repair
+    assert repair is not None
+    assert [member.set for member in repair.members] == [patches, rate]
+    assert all(m.alone is not None and m.without is not None for m in repair.members)
     assert repair.interaction == pytest.approx(-0.85, abs=0.05)
 
 

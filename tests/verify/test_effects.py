@@ -50,6 +50,34 @@ def test_harm_is_refuted():
     assert judged([0.5, 0.52, 0.48, 0.5, 0.51], [0.8, 0.9, 0.85, 0.8, 0.8]).outcome == "refuted"
 
 
+def test_how_far_above_the_training_mean_controls_are_hides_no_gain():
+    control, treatment = [2.6, 0.9, 6.6, 1.3, 1.8], [0.17, 0.18, 0.17, 0.18, 0.17]
+    found = judged(control, treatment)
+    assert found.outcome == "confirmed"
+    assert found.ceiling == PLAN.constant == 1.2
+    assert found.effect == pytest.approx(np.mean([0.17, 0.18, 0.17, 0.18, 0.17]) - 1.14)
+    assert found.control == pytest.approx(2.64)  # told as it is
+    far = PLAN.model_copy(update={"constant": 9.0})
+    assert verdict(far, {"optimizer.lr": 1e-3}, control, treatment, 100).outcome == "inconclusive"
+
+
+def test_no_loss_above_the_training_mean_s_means_no_ceiling():
+    assert judged([1.0, 1.1], [0.3, 1.2]).ceiling is None
+
+
+def test_a_gain_above_the_training_mean_alone_is_neither_confirmed_nor_refuted():
+    found = judged([9.0, 8.0, 9.5, 9.1, 8.8], [1.5, 1.6, 1.4, 1.5, 1.6])
+    assert (found.outcome, found.effect) == ("inconclusive", 0.0)
+    assert "nothing is learned" in found.why
+    assert judged([1.3, 1.2, 1.4, 1.3, 1.3], [1.3, 1.4, 1.3, 1.4, 1.3]).outcome == "refuted"
+
+
+def test_harm_above_the_training_mean_is_refuted():
+    harmed = judged([0.5, 0.52, 0.48, 0.5, 0.51], [7.0, 2.0, 19.0, 3.0, 2.0])
+    assert harmed.outcome == "refuted"
+    assert harmed.attained == pytest.approx(-0.25)
+
+
 def test_nothing_ended_is_no_effect():
     found = judged([], [])
     assert (found.effect, found.seeds, found.outcome) == (None, 0, "inconclusive")

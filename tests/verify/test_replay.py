@@ -74,7 +74,7 @@ def rows(tmp_path_factory):
 
 def plan_of(row, base):
     known = {"run": row.id, "study": row.study, "trial": row.trial, "config": base.to_json()}
-    given = {"seeds": SEEDS, "naive": NAIVE, "weights": None}
+    given = {"seeds": SEEDS, "naive": NAIVE, "constant": 99.0, "weights": None}
     return plan(REPAIR).model_copy(update={**known, **given})
 
 
@@ -171,6 +171,16 @@ def test_the_sign_alone_can_refute(facts, capsys):
     mean = facts["effect"]
     told = {**facts, "effect": -mean, "interval": (-mean - 9, -mean + 9)}
     assert replay_main(told, ["--seeds", "1"]) == 1
+
+
+def test_a_loss_above_the_training_mean_s_counts_as_that(facts, capsys):
+    seed, (control, treatment) = min(facts["losses"].items())
+    capped = {**facts, "constant": (control + treatment) / 2}
+    assert replay_main(capped, ["--seeds", "1"]) in (0, 1)
+    told = capsys.readouterr().out
+    assert f"above {capped['constant']:.6g}" in told
+    assert f"mean effect {(treatment - control) / 2:.6g};" in told
+    assert f"{seed:>8} {control:>10.6g} {treatment:>10.6g}" in told  # as they are
 
 
 def test_other_data_are_refused(facts, rows, tmp_path, capsys):

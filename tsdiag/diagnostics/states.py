@@ -46,7 +46,8 @@ DIVERGED = 2.0
 # Share of the variance of one batch's targets that may be left for it to count as learned by heart.
 BY_HEART = 0.05
 
-NAIVE = ("train_mean", "last_value", "seasonal_naive")
+CONSTANT = "train_mean"
+NAIVE = (CONSTANT, "last_value", "seasonal_naive")
 LEARNED = ("ridge", "nlinear")
 # Run states that went their whole way; the others say little about where they would have ended.
 WHOLE = ("completed", "early_stopped")

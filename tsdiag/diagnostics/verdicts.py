@@ -27,6 +27,9 @@ class Verdict(Frozen):
     why: str = Field(description="the rule that gave this outcome, with its numbers")
     set: dict[str, Any] = Field(description="what the treatment changed")
     effect: float | None = Field(description="mean of treatment minus control; None: no pair yet")
+    ceiling: float | None = Field(
+        None, description="what losses above it count as in the effect; None: none were above"
+    )
     interval: tuple[float, float] | None = Field(None, description="95 %, Student's over seeds")
     p: float | None = Field(None, description="sign-flip, of an effect below 0; one-sided")
     control: float | None = Field(None, description="mean validation loss without the change")
@@ -43,14 +46,16 @@ class Verdict(Frozen):
 
 
 class Member(Frozen):
-    """One path of a repair: what it does by itself, and what the repair is without it."""
+    """One change of a repair, or two of which neither is possible without the other.
 
-    path: str
-    value: Any
+    What it does by itself, and what the repair is without it.
+    """
+
+    set: dict[str, Any]
     alone: Verdict | None = Field(None, description="against the control")
     without: Verdict | None = Field(None, description="the repair against the repair without it")
-    builds_alone: bool = Field(True, description="whether a model can be built with it alone")
-    builds_without: bool = Field(True, description="whether one can be with the others alone")
+    builds_alone: bool = Field(True, description="whether it can be carried out alone")
+    builds_without: bool = Field(True, description="whether the others can be without it")
 
 
 class RandomSearch(Frozen):

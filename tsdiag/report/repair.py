@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tsdiag.report.wording import listing, number, plural
@@ -137,6 +137,9 @@ def _shown(verdict: Verdict, scores: RunScores) -> str:
         f"Validation loss {control} -> {treatment} over {plural(verdict.seeds, 'pair')} of seeds, "
         f"effect {effect(verdict)}{p}, {_steps(verdict)}."
     )
+    if verdict.ceiling is not None:
+        level = number(verdict.ceiling, decimals)
+        words += f" A loss above {level}, the training mean's, counts as that."
     if verdict.attained is None:
         return words
     ends = (scores.naive or "the naive floor", scores.best or "the best reference")
@@ -162,7 +165,7 @@ def _minimal(repair: Repair) -> str:
 def _suffices(repair: Repair) -> str:
     """Name the parts that by themselves bring the run to learning, though not as far."""
     enough = [
-        f"{member.path} alone {100 * member.alone.attained:.0f} %"
+        f"{listing(sorted(member.set))} alone {100 * member.alone.attained:.0f} %"
         for member in repair.members
         if member.alone is not None and member.alone.learns and member.alone.attained is not None
     ]
@@ -184,10 +187,16 @@ def _row(member: Member) -> tuple[str, str, str]:
     """Return what a part does by itself, and what it adds to the others."""
     alone, added = member.alone, member.without
     return (
-        member.path,
+        _named(sorted(member.set)),
         _missing(member.builds_alone) if alone is None else _cell(alone, alone.outcome),
         _missing(member.builds_without) if added is None else _cell(added),
     )
+
+
+def _named(paths: Sequence[str]) -> str:
+    """Return "model.d_model + embedding": both would not fit beside two effects."""
+    section = paths[0].partition(".")[0]
+    return " + ".join([paths[0], *(path.removeprefix(f"{section}.") for path in paths[1:])])
 
 
 def _missing(builds: bool) -> str:

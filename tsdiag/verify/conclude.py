@@ -21,7 +21,7 @@ from tsdiag.verify.hypotheses import described
 from tsdiag.verify.pairing import compared, falls_short, rescued
 from tsdiag.verify.plan import SEEDS
 from tsdiag.verify.screening import RATE
-from tsdiag.verify.waves import Edits
+from tsdiag.verify.waves import Edits, without
 
 PLATEAU = "from the stalled weights"
 
@@ -55,7 +55,8 @@ def _repair(course: Course, best: Edits, chance: RandomSearch | None) -> Repair 
         return None
     if chance is not None and not chance.beaten:
         return None
-    members = tuple(_member(course, best, path) for path in sorted(best))
+    parts = course.parts(dict(sorted(best.items())))
+    members = tuple(_member(course, best, part) for part in parts)
     alone = [m.alone.effect for m in members if m.alone is not None and m.alone.seeds >= SEEDS]
     known = [effect for effect in alone if effect is not None]
     whole = found.effect
@@ -65,7 +66,7 @@ def _repair(course: Course, best: Edits, chance: RandomSearch | None) -> Repair 
         verdict=found.model_copy(update={"plateau": rescued(course, best)}),
         minimal=all(falls_short(course, rest, best) for rest in rests),
         missed_on=min((_seeds(course, rest, best) for rest in rests), default=0),
-        members=members if len(best) > 1 else (),
+        members=members if len(members) > 1 else (),
         interaction=whole - sum(known) if whole and len(known) == len(members) > 1 else None,
         random=chance,
     )
@@ -78,16 +79,14 @@ def _seeds(course: Course, rest: Edits, whole: Edits) -> int:
     return 0 if course.restores(rest, whole) is None else 1
 
 
-def _member(course: Course, repair: Edits, path: str) -> Member:
-    rest = {p: v for p, v in repair.items() if p != path}
-    part = {path: repair[path]}
+def _member(course: Course, repair: Edits, part: Edits) -> Member:
+    rest = without(repair, part.keys())
     alone = compared(course, part)
-    without = compared(course, repair, rest, tuple(sorted(rest)))
+    added = compared(course, repair, rest, tuple(sorted(rest)))
     return Member(
-        path=path,
-        value=repair[path],
+        set=part,
         alone=alone if alone.seeds else None,
-        without=without if rest and without.seeds else None,
+        without=added if rest and added.seeds else None,
         builds_alone=course.builds(part),
         builds_without=course.builds(rest),
     )

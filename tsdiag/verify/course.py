@@ -160,6 +160,10 @@ class Course:
         """Return a set without what could be spared, as far as the rest can be built."""
         return self._screening.rests(chosen)
 
+    def parts(self, chosen: Edits) -> list[Edits]:
+        """Return a set change by change; two that are tied to each other are one part."""
+        return self._screening.parts(chosen)
+
     def builds(self, changes: Edits) -> bool:
         """Tell whether a set of changes can be carried out."""
         return self._screening.builds(changes)
@@ -222,8 +226,7 @@ class Course:
     def _alone(self, repair: Edits) -> list[Edits]:
         if len(repair) == 1:
             return []
-        parts: list[Edits] = [{path: value} for path, value in repair.items()]
-        return [part for part in parts if self.builds(part)]
+        return [part for part in self.parts(repair) if self.builds(part)]
 
     def _forks(self, repair: Edits) -> Iterator[Wave]:
         """Yield optimisation remedies, tried from the weights that the run had stalled with."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from tsdiag.config import Frozen, RunConfig
 from tsdiag.diagnostics.findings import Diagnosis, RunScores
-from tsdiag.diagnostics.states import LEARNED, NAIVE
+from tsdiag.diagnostics.states import CONSTANT, LEARNED, NAIVE
 from tsdiag.errors import StoreError, UsageError
 from tsdiag.models import Shapes
 from tsdiag.store.runs import RunRow
@@ -62,6 +62,7 @@ class Plan(Frozen):
     seeds: tuple[int, ...]  # of a confirmation
     screen_seed: int
     naive: float  # loss of the best floor that learns nothing
+    constant: float  # loss of the training mean: whoever is above has learned less than nothing
     reference: float  # loss of the best floor that learns, or of the baseline
     variance: float  # of the target, in its own unit
     evaluated: int  # windows of an evaluation
@@ -114,7 +115,11 @@ class Plan(Frozen):
 
     def attained(self, loss: float) -> float:
         """Return the share of the way from the naive floor to the reference."""
-        return (self.naive - loss) / (self.naive - self.reference)
+        return (self.naive - self.counted(loss)) / (self.naive - self.reference)
+
+    def counted(self, loss: float) -> float:
+        """Return what a loss counts as: how much worse than knowing nothing it is says nothing."""
+        return min(loss, self.constant)
 
 
 def read_plan(text: str) -> Plan:
@@ -186,6 +191,7 @@ def make_plan(
         seeds=tuple(base.seed + FIRST_SEED + i for i in range(1, SEEDS + 1)),
         screen_seed=base.seed + FIRST_SEED,
         naive=naive,
+        constant=diagnosis.scores.floors.get(CONSTANT, naive),
         reference=reference,
         variance=variance,
         evaluated=evaluated,

@@ -45,6 +45,7 @@ class Facts(Frozen):
     interval: tuple[float, float]
     losses: dict[int, Losses]  # by seed
     naive: float  # what a run that diverged counts as
+    constant: float  # what losses above it count as in an effect
     digest: str | None  # of the data
     ran_on: str
     config: RunConfig
@@ -178,7 +179,12 @@ def _replay(facts: Facts, count: int, device: torch.device) -> int:
     print(f'repair of {facts.trial} of study "{facts.study}": {described(facts.set)}')
     more = round(facts.steps * longer(facts.config, facts.set))
     treated = "" if more == facts.steps else f", of the treatment {more}"
-    print(f"{facts.steps} steps{treated}; losses are validation losses\n")
+    print(f"{facts.steps} steps{treated}; losses are validation losses")
+    if any(max(pair) > facts.constant for pair in facts.losses.values()):
+        print(
+            f"in differences, one above {facts.constant:.6g}, the training mean's, counts as that"
+        )
+    print()
     bench = Bench(facts, device)
     print(
         f"{'seed':>8} {'control':>10} {'treatment':>10} {'difference':>11}  as stored", flush=True
@@ -186,7 +192,8 @@ def _replay(facts: Facts, count: int, device: torch.device) -> int:
     effects, equal = [], 0
     for seed in sorted(facts.losses)[:count]:
         found, stored = bench.losses(seed), facts.losses[seed]
-        effects.append(found[1] - found[0])
+        control, treatment = (min(loss, facts.constant) for loss in found)
+        effects.append(treatment - control)
         equal += (found[0] == stored[0]) + (found[1] == stored[1])
         same = "equal" if found == stored else f"{stored[0]:.6g}, {stored[1]:.6g}"
         row = f"{seed:>8} {found[0]:>10.6g} {found[1]:>10.6g} {effects[-1]:>11.6g}  {same}"

@@ -227,6 +227,24 @@ class Screening:
         some = {canonical(rest): rest for rest in rests if self.builds(rest) and rest != chosen}
         return list(some.values())
 
+    def parts(self, chosen: Edits) -> list[Edits]:
+        """Return a set change by change; two that are tied to each other are one part."""
+        found: list[Edits] = []
+        left = list(chosen)
+        while left:
+            path = left.pop(0)
+            partner = next((other for other in left if self._tied(chosen, path, other)), None)
+            if partner is not None:
+                left.remove(partner)
+            paths = (path,) if partner is None else (path, partner)
+            found.append({p: chosen[p] for p in paths})
+        return found
+
+    def _tied(self, chosen: Edits, one: str, other: str) -> bool:
+        """Tell whether neither of two changes can be missing, and both together can."""
+        single = (self.builds(without(chosen, {path})) for path in (one, other))
+        return not any(single) and self.builds(without(chosen, {one, other}))
+
     def builds(self, changes: Edits) -> bool:
         """Tell whether a set of changes can be carried out."""
         return bool(changes) and refusal(self._base, changes, self._shapes) is None

@@ -70,6 +70,7 @@ def _facts(store: Store, row: RunRow) -> dict[str, Any]:
             for seed in sorted(control.keys() & treatment.keys())
         },
         "naive": plan.naive,
+        "constant": plan.constant,
         "digest": study.attributes.get("digest"),
         "ran_on": _ran_on(store, plan),
         "config": json.loads(_public(plan.base).to_json()),

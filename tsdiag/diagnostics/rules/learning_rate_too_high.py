@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import Any
 
 from tsdiag.diagnostics.case import Case, Record, evidence
-from tsdiag.diagnostics.findings import Answer, Clear, Finding, Remedy, strength
+from tsdiag.diagnostics.findings import Answer, Clear, Finding, Remedy, Suspect, strength
 from tsdiag.diagnostics.measures import first, greatest, last
 from tsdiag.diagnostics.rules.rule import Rule
 
@@ -91,6 +91,16 @@ def check(case: Case) -> Answer:
     )
 
 
+def suspect(case: Case) -> Suspect | None:
+    """Propose a lower rate where steps were too long for anything that learned, without a jump."""
+    rate, length = float(case.setting("optimizer.lr", 0.0)), longest(case.record)
+    if rate <= 0 or length is None or length <= case.upper(longest, LONG):
+        return None
+    why = f"at a rate of {rate:g} a step moved the weights by {100 * length:.2g} % of their length"
+    remedy = _slower(case, rate, last(case.record.signal("rate_ratio")))
+    return Suspect(cause="learning-rate-too-high", why=why, remedies=(remedy,))
+
+
 def _slower(case: Case, rate: float, ratio: float | None) -> Remedy:
     # What the loss tolerated from fresh weights, or a tenth where that is known to be no less.
     slower = rate / max(10.0, ratio or 0.0)
@@ -111,6 +121,7 @@ RULE = Rule(
     cause="learning-rate-too-high",
     page=__doc__,
     check=check,
+    suspect=suspect,
     needs={"global_update_ratio": "", "fixed_batch_loss": ""},
     explains=("attention-entropy-collapse", "dead-activations", "saturated-gates"),
 )
