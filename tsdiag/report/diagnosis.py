@@ -132,8 +132,15 @@ def _told(remedy: Remedy) -> str:
 
 def _shown(item: Evidence) -> str:
     where = f" at {item.where}" if item.where else ""
-    limit = "" if item.reference is None else f" (limit {item.reference:.3g})"
-    return f"{item.signal}{where} {item.observed:.3g}{limit}"
+    return f"{item.signal}{where} {item.observed:.3g}{_passed(item)}"
+
+
+def _passed(item: Evidence) -> str:
+    """Return which limit an observation lies beyond, and on which side."""
+    if item.reference is None:
+        return ""
+    side = "below" if item.observed < item.reference else "above"
+    return f" ({side} {item.reference:.3g})"
 
 
 def _scores(scores: RunScores) -> str:
