@@ -44,6 +44,7 @@ from plants import FAULTS, MACD, PATCH, Plant  # noqa: E402
 from record import configuration, read, surroundings  # noqa: E402
 
 from tsdiag.diagnostics.findings import RunScores  # noqa: E402
+from tsdiag.diagnostics.states import CONSTANT  # noqa: E402
 from tsdiag.diagnostics.verdicts import Verdict  # noqa: E402
 from tsdiag.statistics import proportion_interval  # noqa: E402
 from tsdiag.verify.plan import reach  # noqa: E402
@@ -202,7 +203,7 @@ def nulls(console: Console, count: int) -> list[Group]:
     naive, reference = reach(RunScores(validation_loss=None, floors=floors, baseline=baseline))
     assert naive is not None
     assert reference is not None
-    plan, began = plan_of(naive, reference), time.process_time()
+    plan, began = plan_of(naive, floors[CONSTANT], reference), time.process_time()
     groups = [train_group(config, data, number) for number in range(-(-count // NULLS))]
     attained, deviation = spread(groups, plan)
     console.print(

@@ -82,6 +82,6 @@ def spread(groups: Sequence[Group], plan: Plan) -> tuple[float, float]:
     return plan.attained(float(losses.mean())), float(losses.std(ddof=1)) / way
 
 
-def plan_of(naive: float, reference: float) -> Plan:
-    """Return what a verdict asks of a plan: what is within reach."""
-    return Plan.model_construct(naive=naive, reference=reference)
+def plan_of(naive: float, constant: float, reference: float) -> Plan:
+    """Return what a verdict asks of a plan: what is within reach, and where nothing is known."""
+    return Plan.model_construct(naive=naive, constant=constant, reference=reference)

@@ -56,6 +56,17 @@ def test_it_is_one_screen_of_a_terminal(name):
     assert len(lines) <= 40
 
 
+@pytest.mark.parametrize(
+    ("observed", "words"),
+    [(1e-7, "(below 1e-05)"), (0.2, "(above 1e-05)"), (1e-5, "(limit 1e-05)"), (1.0001e-5, "(lim")],
+)
+def test_evidence_says_on_which_side_of_its_limit_it_lies(observed, words):
+    (finding,) = made().findings
+    seen = finding.evidence[0].model_copy(update={"observed": observed})
+    told = shown(made(findings=(finding.model_copy(update={"evidence": (seen,)}),)))
+    assert words in " ".join(told.split())
+
+
 def made(**changes):
     finding = Finding(
         cause="order-blind",

@@ -238,7 +238,10 @@ def test_what_losses_above_the_training_mean_s_count_as_is_told():
     capped = repair().verdict.model_copy(update={"ceiling": 0.7, "control": 2.63})
     text = flat(shown(stalled(repair=repair(verdict=capped))))
     assert "Validation loss 2.63 -> " in text
-    assert "A loss above 0.70, the training mean's, counts as that." in text
+    words = "In effects, a loss above 0.700, the training mean's, counts as that."
+    assert words in text
+    cause = verdict(POSITIONS, 0.0, 0.0, "refuted").model_copy(update={"ceiling": 0.7})
+    assert words in flat(shown(stalled(verdicts={"order-blind": cause})))
     assert "training mean" not in flat(shown(pair()))
 
 

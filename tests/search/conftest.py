@@ -115,9 +115,9 @@ def work(store):
     from tsdiag.search.interruption import Interruption
     from tsdiag.search.worker import Place, Worker
 
-    def run(name="tiny", interruption=None, **place):
+    def run(name="tiny", interruption=None, show=lambda _: None, **place):
         interruption = Interruption() if interruption is None else interruption
-        worker = Worker(store, name, Place(device="cpu", **place), interruption)
+        worker = Worker(store, name, Place(device="cpu", **place), interruption, show)
         worker.work()
         return worker
 

@@ -52,6 +52,19 @@ def test_an_exception_fails_one_trial_and_the_search_goes_on(
     assert "trial 1 failed: RuntimeError: the disk is full" in capsys.readouterr().err
 
 
+def test_what_became_of_each_run_is_shown_as_it_ends(prepared, store, work):
+    prepared()
+    shown = []
+    work(show=shown.append)
+    told = [(row.role, row.trial, row.state) for row in shown]
+    assert told[:4] == [
+        ("baseline", 0, "completed"),
+        *(("trial", number, "completed") for number in range(3)),
+    ]
+    finals = find_runs(store, "tiny", role="final")
+    assert {row.id for row in shown if row.role == "final"} == {row.id for row in finals} != set()
+
+
 def test_an_exception_inside_training_is_stored_too(prepared, store, work, monkeypatch):
     prepared(("trials = 3", "trials = 1"))
     monkeypatch.setattr(worker.Watch, "__call__", lambda watch, _: 1 / (not watch.prune) and None)

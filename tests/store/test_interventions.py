@@ -115,6 +115,11 @@ def left_at_default(value: object) -> Iterator[str]:
             yield from left_at_default(part)
 
 
+def test_a_member_of_an_older_version_is_read():
+    member = Member.model_validate({"path": "model.pooling", "value": "flatten", "alone": VERDICT})
+    assert (member.set, member.alone) == ({"model.pooling": "flatten"}, VERDICT)
+
+
 def test_the_example_fills_every_field():
     # A field that is added later and left out here would be stored untested.
     assert list(left_at_default(full("a"))) == []

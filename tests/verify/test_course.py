@@ -71,6 +71,16 @@ def test_two_changes_of_which_neither_can_be_missing_are_one_member():
     assert repair.interaction == pytest.approx(-0.85, abs=0.05)
 
 
+def test_a_repair_of_two_tied_changes_has_no_members():
+    patches = {"model.d_model": 64, "model.embedding": "patch"}
+    start = plan(patches)
+    bare = start.base.edits({"model.d_model": "channels", "model.embedding": "identity"})
+    start = start.model_copy(update={"config": bare.to_json()})
+    repair = carried_out(start, lambda changes: 0.25 if len(changes) == 2 else 1.1)[0].repair
+    assert repair is not None
+    assert (repair.set, repair.members, repair.minimal) == (patches, (), True)
+
+
 def test_causes_whose_remedies_help_only_together_say_so():
     found, _ = carried_out(plan(RATE, POOL, WIDE), only_both)
     rate, pool, wide = (found.verdicts[f"cause-{i}"] for i in range(3))

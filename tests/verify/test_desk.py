@@ -150,10 +150,10 @@ def test_nothing_is_begun_that_cannot_end_in_time(desk, store):
         ("diverged", 3.0, 3.0),
     ],
 )
-def test_a_run_that_diverged_is_worth_no_more_than_the_naive_floor(state, loss, counts):
+def test_a_run_that_diverged_is_worth_no_more_than_the_training_mean(state, loss, counts):
     config = PLAN.base.to_json()
     row = RunRow(study="s", role="treatment", config=config, state=state, validation_loss=loss)
-    assert loss_of(row, PLAN.base, naive=1.0, variance=4.0) == counts
+    assert loss_of(row, PLAN.base, constant=1.0, variance=4.0) == counts
 
 
 def test_a_loss_is_told_in_the_unit_of_the_run_that_is_verified():
@@ -161,9 +161,9 @@ def test_a_loss_is_told_in_the_unit_of_the_run_that_is_verified():
     bare = PLAN.base.edit("data.scale_target", False)
     known = {"study": "s", "role": "treatment", "state": "completed", "validation_loss": 0.5}
     scaled = RunRow(config=PLAN.config, **known)
-    assert loss_of(scaled, bare, naive=9.0, variance=4.0) == 2.0
+    assert loss_of(scaled, bare, constant=9.0, variance=4.0) == 2.0
     assert loss_of(RunRow(config=bare.to_json(), **known), PLAN.base, 9.0, 4.0) == 0.125
-    assert loss_of(scaled, PLAN.base, naive=9.0, variance=4.0) == 0.5
+    assert loss_of(scaled, PLAN.base, constant=9.0, variance=4.0) == 0.5
 
 
 def test_what_kills_its_worker_again_and_again_is_given_up(desk, store):

@@ -51,12 +51,12 @@ def test_harm_is_refuted():
 
 
 def test_how_far_above_the_training_mean_controls_are_hides_no_gain():
-    control, treatment = [2.6, 0.9, 6.6, 1.3, 1.8], [0.17, 0.18, 0.17, 0.18, 0.17]
+    control, treatment = [1.3, 7.3, 1.7, 1.3, 1.4], [0.17, 0.18, 0.17, 0.18, 0.17]
     found = judged(control, treatment)
     assert found.outcome == "confirmed"
     assert found.ceiling == PLAN.constant == 1.2
-    assert found.effect == pytest.approx(np.mean([0.17, 0.18, 0.17, 0.18, 0.17]) - 1.14)
-    assert found.control == pytest.approx(2.64)  # told as it is
+    assert found.effect == pytest.approx(np.mean([0.17, 0.18, 0.17, 0.18, 0.17]) - 1.2)
+    assert found.control == pytest.approx(2.6)  # told as it is
     far = PLAN.model_copy(update={"constant": 9.0})
     assert verdict(far, {"optimizer.lr": 1e-3}, control, treatment, 100).outcome == "inconclusive"
 
@@ -70,6 +70,14 @@ def test_a_gain_above_the_training_mean_alone_is_neither_confirmed_nor_refuted()
     assert (found.outcome, found.effect) == ("inconclusive", 0.0)
     assert "nothing is learned" in found.why
     assert judged([1.3, 1.2, 1.4, 1.3, 1.3], [1.3, 1.4, 1.3, 1.4, 1.3]).outcome == "refuted"
+
+
+def test_how_far_one_control_is_above_the_training_mean_hides_no_harm():
+    assert judged([0.5, 0.5, 0.5, 0.5, 50.0], [1.19] * 5).outcome == "refuted"
+
+
+def test_a_step_just_below_the_training_mean_is_no_gain():
+    assert judged([1.21, 1.22, 1.21, 1.2, 1.23], [1.19] * 5).outcome == "refuted"
 
 
 def test_harm_above_the_training_mean_is_refuted():

@@ -59,6 +59,13 @@ def planned(seconds, **columns):
     return make_plan(told, row(**columns), SHAPES, 4.0, WINDOWS, {"{}": PACE}, seconds)
 
 
+def test_a_plan_knows_where_nothing_is_known():
+    made = planned(1000)
+    assert (made.naive, made.constant) == (1.0, 1.3)
+    assert made.counted(1e9) == made.constant
+    assert made.attained(1e9) == made.attained(made.constant) < 0
+
+
 def test_each_finding_s_first_remedy_comes_before_any_second_and_suspects_after_findings():
     rate, pool, wide = ({"optimizer.lr": 1e-4}, {"model.pooling": "last"}, {"model.ff_dim": 96})
     suspect = Suspect(cause="c", why="", remedies=(remedy(wide),))

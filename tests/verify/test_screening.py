@@ -28,6 +28,19 @@ def test_what_a_remedy_of_several_paths_does_not_need_is_left_out():
     assert found.repair.set == POOL
 
 
+def test_what_ends_above_the_training_mean_restores_nothing_however_bad_the_control():
+    """At 6.6 the way to .95 is nearly all gone at 1.3, which is worse than knowing nothing."""
+
+    def loss(changes):
+        return 0.95 if is_repaired(changes) else 1.3 if "optimizer.lr" in changes else 6.6
+
+    start = plan(RATE, POOL).model_copy(update={"naive": 0.9})
+    found, order = carried_out(start, loss, noise=1e-4)
+    confirmed = {canonical(arm.set) for wave, arm in order if wave == "confirmation" and arm.set}
+    assert confirmed == {canonical(BOTH)}
+    assert found.summary.startswith("no repair") or "helps" in found.summary
+
+
 def test_another_rate_is_tried_where_the_remedy_s_rate_is_too_small():
     def loss(changes):
         return {1e-3: 0.7, 3e-3: 0.25}.get(changes.get("optimizer.lr"), 1.0)

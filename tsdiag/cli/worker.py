@@ -12,6 +12,7 @@ from tsdiag.cli.options import DEFAULT_STORAGE, Device, Storage
 
 if TYPE_CHECKING:
     from tsdiag.store.database import Store
+    from tsdiag.store.runs import RunRow
 
 Index = Annotated[
     int | None,
@@ -70,7 +71,7 @@ def worker(
         if verify:
             Verifier(store, place, interruption).work()
         else:
-            Worker(store, name, place, interruption).work()
+            Worker(store, name, place, interruption, _show if by_hand else lambda _: None).work()
 
     if by_hand:
         typer.echo(_parting(name, deadline, interruption.requested), err=True)
@@ -102,6 +103,14 @@ def _join(store: Store, name: str, of: int) -> float:
     else:
         typer.echo(f"joined study {name}", err=True)
     return deadline
+
+
+def _show(row: RunRow) -> None:
+    """Say what became of a run, as the log of a machine far away wants it; failures say more."""
+    from tsdiag.report.runs import run_line
+
+    if row.state != "failed":
+        typer.echo(run_line(row), err=True)
 
 
 def _parting(name: str, deadline: float, stopped: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from tsdiag.config import Frozen
 
@@ -56,6 +56,15 @@ class Member(Frozen):
     without: Verdict | None = Field(None, description="the repair against the repair without it")
     builds_alone: bool = Field(True, description="whether it can be carried out alone")
     builds_without: bool = Field(True, description="whether the others can be without it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_path(cls, given: Any) -> Any:
+        """Read what was stored when a member was one path with its value."""
+        if not (isinstance(given, dict) and "path" in given):
+            return given
+        rest = {name: value for name, value in given.items() if name not in ("path", "value")}
+        return {"set": {given["path"]: given.get("value")}, **rest}
 
 
 class RandomSearch(Frozen):

@@ -132,15 +132,16 @@ def _told(remedy: Remedy) -> str:
 
 def _shown(item: Evidence) -> str:
     where = f" at {item.where}" if item.where else ""
-    return f"{item.signal}{where} {item.observed:.3g}{_passed(item)}"
+    return f"{item.signal}{where} {item.observed:.3g}{_limit(item)}"
 
 
-def _passed(item: Evidence) -> str:
-    """Return which limit an observation lies beyond, and on which side."""
+def _limit(item: Evidence) -> str:
+    """Return on which side of its limit an observation lies, as far as three digits show it."""
     if item.reference is None:
         return ""
-    side = "below" if item.observed < item.reference else "above"
-    return f" ({side} {item.reference:.3g})"
+    seen, limit = f"{item.observed:.3g}", f"{item.reference:.3g}"
+    side = "limit" if seen == limit else "below" if item.observed < item.reference else "above"
+    return f" ({side} {limit})"
 
 
 def _scores(scores: RunScores) -> str:

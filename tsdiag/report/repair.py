@@ -56,10 +56,11 @@ class Judged(NamedTuple):
 
 def told(diagnosis: Diagnosis) -> Told | None:
     """Return what was verified, or None where nothing was."""
-    repair = diagnosis.repair
+    repair, ceiling = diagnosis.repair, _ceiling(diagnosis)
     if repair is None:
         summary = diagnosis.verification
-        return None if summary is None else Told(False, summary)
+        more = (ceiling,) if ceiling else ()
+        return None if summary is None else Told(False, summary, more=more)
     count = len(repair.set)
     these = "this change brings" if count == 1 else f"these {count} changes together bring"
     members = tuple(_row(member) for member in repair.members if count > 1)
@@ -76,6 +77,7 @@ def told(diagnosis: Diagnosis) -> Told | None:
                     _suffices(repair),
                     _interaction(repair),
                     _chance(repair),
+                    ceiling,
                     "" if diagnosis.verified else UNFINISHED,
                 ),
             )
@@ -137,9 +139,6 @@ def _shown(verdict: Verdict, scores: RunScores) -> str:
         f"Validation loss {control} -> {treatment} over {plural(verdict.seeds, 'pair')} of seeds, "
         f"effect {effect(verdict)}{p}, {_steps(verdict)}."
     )
-    if verdict.ceiling is not None:
-        level = number(verdict.ceiling, decimals)
-        words += f" A loss above {level}, the training mean's, counts as that."
     if verdict.attained is None:
         return words
     ends = (scores.naive or "the naive floor", scores.best or "the best reference")
@@ -207,6 +206,19 @@ def _cell(verdict: Verdict, outcome: str = "") -> str:
     if verdict.seeds < ENOUGH:
         return f"{effect(verdict)} ({plural(verdict.seeds, 'seed')})"
     return f"{effect(verdict)} {outcome}".strip()
+
+
+def _ceiling(diagnosis: Diagnosis) -> str:
+    """Say what losses count as that are worse than knowing nothing, where any effect has them."""
+    repair = diagnosis.repair
+    shown = [found.verdict for found in diagnosis.findings]
+    if repair is not None:
+        shown += [repair.verdict]
+        shown += [verdict for part in repair.members for verdict in (part.alone, part.without)]
+    levels = [verdict.ceiling for verdict in shown if verdict and verdict.ceiling is not None]
+    if not levels:
+        return ""
+    return f"In effects, a loss above {number(levels[0])}, the training mean's, counts as that."
 
 
 def _interaction(repair: Repair) -> str:

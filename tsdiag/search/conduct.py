@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from tsdiag.compare.contest import compare, stored_comparison
 from tsdiag.compare.finals import FINALISTS, Finals
 from tsdiag.data.dataset import Dataset, load_dataset
 from tsdiag.diagnostics.findings import Diagnosis
-from tsdiag.errors import TsdiagError, UsageError
+from tsdiag.errors import StoreError, TsdiagError, UsageError
 from tsdiag.report.leaderboard import Leaderboard, leaderboard
 from tsdiag.runs.environment import choose_device
 from tsdiag.search.artifacts import artifact_store
@@ -227,7 +228,9 @@ def _refresh(
 
 
 def _with_verdicts(store: Store, row: RunRow, diagnosis: Diagnosis) -> Diagnosis:
-    known = stored_verification(store, row.id)
+    known = None
+    with suppress(StoreError):  # of another version: no reason to lose the diagnosis
+        known = stored_verification(store, row.id)
     return diagnosis if known is None else diagnosis.with_verdicts(known)
 
 

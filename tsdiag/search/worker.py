@@ -17,7 +17,7 @@ from tsdiag.compare.finals import FinalRun, Finals
 from tsdiag.compare.scoring import score_windows
 from tsdiag.config import ENGINE, RunConfig
 from tsdiag.data.dataset import load_dataset
-from tsdiag.errors import StoreError, TsdiagError
+from tsdiag.errors import StoreError
 from tsdiag.runs.audit import audit
 from tsdiag.runs.engine import Choice, choose_engine
 from tsdiag.runs.environment import choose_device
@@ -29,7 +29,7 @@ from tsdiag.runs.weights import shapes_of
 from tsdiag.search.artifacts import artifact_store, refuse_other_place
 from tsdiag.search.budget import is_over, others_at_work, search_deadline
 from tsdiag.search.explaining import explain_run
-from tsdiag.search.failing import store_failure, store_unrun, told
+from tsdiag.search.failing import Failures, store_failure, store_unrun, told
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.mirror import mirror
@@ -61,8 +61,6 @@ from tsdiag.uptime import uptime
 # How long a worker without work waits before it looks again, at first and at most [s]: looking
 # takes the study's lock, and at its end most of its workers have nothing to do.
 _IDLE, _LONGEST_IDLE = 0.3, 3.0
-# Trials that fail one after the other before a worker gives up: a defect, not bad luck.
-_MOST_FAILURES = 5
 # Floors are fitted in one go, without a renewal; should it run out, two workers fit the same.
 _FLOORS_LEASE = 300.0
 
@@ -84,7 +82,14 @@ class Place:
 class Worker:
     """One process's part in a study."""
 
-    def __init__(self, store: Store, name: str, place: Place, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        place: Place,
+        interruption: Interruption,
+        show: Callable[[RunRow], object] = lambda _: None,
+    ) -> None:
         study = load_study(store, name)
         self.spec = stored_spec(name, study.spec)
         self.dataset = load_dataset(self.spec.data)
@@ -97,6 +102,7 @@ class Worker:
         timed = timeout is not None and math.isfinite(place.deadline)
         self._started = place.deadline - timeout if timed and timeout else uptime()
         self._interruption = interruption
+        self._show = show  # what became of a trial or a final run
         self._artifacts = artifact_store(store)
         refuse_other_place(store, name, self._artifacts)
         storage = open_storage(store)
@@ -104,8 +110,7 @@ class Worker:
         self._trials = open_queue(store, storage, self.spec, "trial", place.index)
         search = self.spec.search
         self._finals = Finals(store, name, search.final_seeds, search.seed)
-        self._failures = 0
-        self._last_failure = ""
+        self._failures = Failures()
         self._rests = 0  # one after the other
         # Hands over what this worker is at.
         self._hand_over: Callable[[], object] | None = None
@@ -208,19 +213,20 @@ class Worker:
         self._hand_over = lambda: queue.abandon(trial.number)
         try:
             row = self._carry_out(queue, trial, deadline)
-            self._failures = 0
+            self._failures.end()
         except (TakenOver, UpdateFinishedTrialError):  # another worker goes on with it
             row = None
         except StoreError:  # no fault of the trial: when its lease runs out, another goes on
             raise
         except Exception as error:
             row = store_failure(self._store, queue, trial, error, self._meant(queue, trial))
-            self._count_failure(row, error)
+            self._failures.add(row, error)
         if row is not None:
             self._explain(queue, trial, row, deadline)
             queue.finish(trial.number, row)
+            self._show(row)
         self._hand_over = None
-        self._give_up_after_many()
+        self._failures.give_up_after_many()
 
     def _explain(
         self, queue: TrialQueue, trial: optuna.Trial, row: RunRow, deadline: float
@@ -328,9 +334,10 @@ class Worker:
         try:
             config = final.request.config
             execution = self._execution(final.request)
-            execution.carry_out(
+            done = execution.carry_out(
                 watch, pause=watch.pause, score=lambda model: self._scores(config, model, watch)
             )
+            self._show(done.row)
         except TakenOver:
             return
         except StoreError:
@@ -383,17 +390,3 @@ class Worker:
         except Exception:
             make = baseline_config if queue.role == "baseline" else default_config
             return make(self.spec)
-
-    def _count_failure(self, row: RunRow, error: Exception) -> None:
-        if row.state == "infeasible":
-            return
-        self._failures += 1
-        self._last_failure = told(error)
-        sys.stderr.write(f"trial {row.trial} failed: {self._last_failure}\n")
-
-    def _give_up_after_many(self) -> None:
-        if self._failures >= _MOST_FAILURES:
-            raise TsdiagError(
-                f"{self._failures} trials in a row failed, the last with: {self._last_failure}; "
-                "correct the study or report the defect, then run the same command again"
-            )

@@ -97,10 +97,10 @@ def target_variance(dataset: Dataset) -> float:
     return float((scaled.target_scaler.std**2).mean())
 
 
-def loss_of(row: RunRow, base: RunConfig, naive: float, variance: float) -> float | None:
+def loss_of(row: RunRow, base: RunConfig, constant: float, variance: float) -> float | None:
     """Return the validation loss that counts [as the verified run's], None where there is none.
 
-    A run that diverged is worth no more than the naive floor, whatever it had been at before. A
+    A run that diverged is worth no more than the training mean, whatever it had been at before. A
     remedy may scale the target in another way, which changes the loss by the target's variance.
     """
     if row.state == "infeasible":
@@ -108,5 +108,5 @@ def loss_of(row: RunRow, base: RunConfig, naive: float, variance: float) -> floa
     scaled = RunConfig.from_json(row.config).data.scale_target
     factor = {(True, False): variance, (False, True): 1 / variance}
     unit = factor.get((scaled, base.data.scale_target), 1.0)
-    best = naive if row.validation_loss is None else row.validation_loss * unit
-    return max(best, naive) if row.state == "diverged" else float(best)
+    best = constant if row.validation_loss is None else row.validation_loss * unit
+    return max(best, constant) if row.state == "diverged" else float(best)

@@ -55,8 +55,7 @@ def _repair(course: Course, best: Edits, chance: RandomSearch | None) -> Repair 
         return None
     if chance is not None and not chance.beaten:
         return None
-    parts = course.parts(dict(sorted(best.items())))
-    members = tuple(_member(course, best, part) for part in parts)
+    members = tuple(_member(course, best, part) for part in course.parts(best))
     alone = [m.alone.effect for m in members if m.alone is not None and m.alone.seeds >= SEEDS]
     known = [effect for effect in alone if effect is not None]
     whole = found.effect

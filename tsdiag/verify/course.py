@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from statistics import fmean
 
 from tsdiag.models import Shapes
 from tsdiag.verify.arms import Arm, canonical
@@ -153,8 +154,8 @@ class Course:
         found = self._screening.loss(repair, steps)
         if found < self.plan.naive:
             return found
-        losses = list(self.losses(repair).values())
-        return sum(losses) / len(losses) if losses else None
+        losses = [self.plan.counted(loss) for loss in self.losses(repair).values()]
+        return fmean(losses) if losses else None
 
     def rests(self, chosen: Edits) -> list[Edits]:
         """Return a set without what could be spared, as far as the rest can be built."""
@@ -181,7 +182,7 @@ class Course:
         here, there = (list(self.losses(changes).values()) for changes in (part, whole))
         if min(len(here), len(there)) < SEEDS:
             return None
-        far, farthest = (self.plan.attained(sum(some) / len(some)) for some in (here, there))
+        far, farthest = (fmean(map(self.plan.attained, some)) for some in (here, there))
         return far >= RESTORES * farthest and learns(self.plan, here)
 
     def restores(self, changes: Edits, best: Edits) -> bool | None:

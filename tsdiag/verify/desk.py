@@ -195,7 +195,7 @@ class _Known:
         for row in rows:
             key = desk.key_of(row)
             if row.state in ENDED:
-                self._ended[key] = loss_of(row, base, desk.plan.naive, desk.plan.variance)
+                self._ended[key] = loss_of(row, base, desk.plan.constant, desk.plan.variance)
             elif row.state == "failed" or row.reason == DIED:
                 failures[key] += 1
         for key, times in failures.items():

@@ -36,8 +36,11 @@ def compared(
 
 
 def mean(course: Course, changes: Edits) -> float | None:
-    """Return the mean loss over all seeds of the confirmation, None while one is missing."""
-    losses = list(course.losses(changes).values())
+    """Return the mean loss over all seeds of the confirmation, None while one is missing.
+
+    Of the losses as they count in a verdict.
+    """
+    losses = [course.plan.counted(loss) for loss in course.losses(changes).values()]
     return float(np.mean(losses)) if len(losses) >= SEEDS else None
 
 

@@ -44,8 +44,8 @@ class Facts(Frozen):
     effect: float
     interval: tuple[float, float]
     losses: dict[int, Losses]  # by seed
-    naive: float  # what a run that diverged counts as
-    constant: float  # what losses above it count as in an effect
+    constant: float  # the training mean's loss: what a run that diverged counts as
+    ceiling: float | None  # what losses above it count as in the effect; None: none were above
     digest: str | None  # of the data
     ran_on: str
     config: RunConfig
@@ -97,7 +97,7 @@ class Bench:
             state=ending.state,
             validation_loss=best if math.isfinite(best) else None,
         )
-        loss = loss_of(row, self._facts.config, self._facts.naive, self._variance)
+        loss = loss_of(row, self._facts.config, self._facts.constant, self._variance)
         assert loss is not None  # only what does not fit into memory has none
         return loss
 
@@ -180,10 +180,8 @@ def _replay(facts: Facts, count: int, device: torch.device) -> int:
     more = round(facts.steps * longer(facts.config, facts.set))
     treated = "" if more == facts.steps else f", of the treatment {more}"
     print(f"{facts.steps} steps{treated}; losses are validation losses")
-    if any(max(pair) > facts.constant for pair in facts.losses.values()):
-        print(
-            f"in differences, one above {facts.constant:.6g}, the training mean's, counts as that"
-        )
+    if facts.ceiling is not None:
+        print(f"in differences, one above {facts.ceiling:.6g}, the training mean's, counts as that")
     print()
     bench = Bench(facts, device)
     print(
@@ -192,7 +190,7 @@ def _replay(facts: Facts, count: int, device: torch.device) -> int:
     effects, equal = [], 0
     for seed in sorted(facts.losses)[:count]:
         found, stored = bench.losses(seed), facts.losses[seed]
-        control, treatment = (min(loss, facts.constant) for loss in found)
+        control, treatment = (min(loss, facts.ceiling or loss) for loss in found)
         effects.append(treatment - control)
         equal += (found[0] == stored[0]) + (found[1] == stored[1])
         same = "equal" if found == stored else f"{stored[0]:.6g}, {stored[1]:.6g}"

@@ -230,7 +230,7 @@ class Screening:
     def parts(self, chosen: Edits) -> list[Edits]:
         """Return a set change by change; two that are tied to each other are one part."""
         found: list[Edits] = []
-        left = list(chosen)
+        left = sorted(chosen)
         while left:
             path = left.pop(0)
             partner = next((other for other in left if self._tied(chosen, path, other)), None)
@@ -243,7 +243,8 @@ class Screening:
     def _tied(self, chosen: Edits, one: str, other: str) -> bool:
         """Tell whether neither of two changes can be missing, and both together can."""
         single = (self.builds(without(chosen, {path})) for path in (one, other))
-        return not any(single) and self.builds(without(chosen, {one, other}))
+        rest = without(chosen, {one, other})
+        return not any(single) and (not rest or self.builds(rest))
 
     def builds(self, changes: Edits) -> bool:
         """Tell whether a set of changes can be carried out."""
@@ -255,11 +256,16 @@ class Screening:
         The way begins at the naive floor, as skill does. Where none has come that far at so few
         steps, it begins at the control.
         """
-        lowest, control = self.loss(best, steps), self.loss({}, steps)
+        lowest, control = self._counted(best, steps), self._counted({}, steps)
         start = self._plan.naive if lowest < self._plan.naive else control
         if not lowest < start or start == float("inf"):  # nothing is shown of any of them
             return changes == best
-        return start - self.loss(changes, steps) >= share * (start - lowest)
+        return start - self._counted(changes, steps) >= share * (start - lowest)
+
+    def _counted(self, changes: Edits, steps: int) -> float:
+        """Return what a loss counts as in a comparison; to rank sets, any loss will do."""
+        loss = self.loss(changes, steps)
+        return loss if loss == float("inf") else self._plan.counted(loss)
 
     def loss(self, changes: Edits, steps: int) -> float:
         """Return what a set reached on the seed of screening; infinite where that is not known."""
@@ -305,6 +311,6 @@ class Screening:
         Where the control has not been trained so long, over the naive floor.
         """
         least = WORTHWHILE * (self._plan.naive - self._plan.reference)
-        control = self.loss({}, steps)
+        control = self._counted({}, steps)
         before = self._plan.naive if control == float("inf") else control
-        return before - self.loss(changes, steps) >= least
+        return before - self._counted(changes, steps) >= least

@@ -69,8 +69,8 @@ def _facts(store: Store, row: RunRow) -> dict[str, Any]:
             seed: (control[seed], treatment[seed])
             for seed in sorted(control.keys() & treatment.keys())
         },
-        "naive": plan.naive,
         "constant": plan.constant,
+        "ceiling": repair.verdict.ceiling,
         "digest": study.attributes.get("digest"),
         "ran_on": _ran_on(store, plan),
         "config": json.loads(_public(plan.base).to_json()),

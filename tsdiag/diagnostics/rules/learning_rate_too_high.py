@@ -17,7 +17,9 @@ Remedies: the tolerated rate, at most a tenth of the present one; with it a clip
 there are none.
 
 Limits: a rate that is too high from the third step on and dies before the next measurement shows
-only its jump. Between 0.03 and 0.1 small models here still learned, with update ratios up to 0.05.
+only its jump. Where weights began far from any use, steps of a fifteenth of their length lower the
+loss at first and there is no jump: that is suspected, and shown by the remedy alone. Between 0.03
+and 0.1 small models here still learned, with update ratios up to 0.05.
 
 References: Smith 2017 (the range test); Lewkowycz et al. 2020 (catapults above the stable rate);
 Bottou et al. 2018, section 4 (steps and curvature).
@@ -41,6 +43,9 @@ JUMP, EXPLOSION = 2.5, 50.0
 # Configured over tolerated rate: healthy traces 0.1 to 10. Where it leaves no doubt, steps need be
 # only beyond the healthy ones: rates of .05 and .1 read 32 to 100, with steps of .015 to .05.
 RATIO, FAR_BEYOND, BRISK = 15.0, 30.0, 0.012
+# Above this no model here learned, with or without a jump: 0.058 with decay, 0.084 at a rate of .3
+# in a stream of four, which stalled.
+SUSPECT = 0.07
 PREFERRED_CLIP, PREFERRED_WARMUP = 1.0, 0.1
 
 
@@ -94,7 +99,7 @@ def check(case: Case) -> Answer:
 def suspect(case: Case) -> Suspect | None:
     """Propose a lower rate where steps were too long for anything that learned, without a jump."""
     rate, length = float(case.setting("optimizer.lr", 0.0)), longest(case.record)
-    if rate <= 0 or length is None or length <= case.upper(longest, LONG):
+    if rate <= 0 or length is None or length <= case.upper(longest, SUSPECT):
         return None
     why = f"at a rate of {rate:g} a step moved the weights by {100 * length:.2g} % of their length"
     remedy = _slower(case, rate, last(case.record.signal("rate_ratio")))
