@@ -256,12 +256,12 @@ def explain_validation(asked: str, error: ValidationError) -> str:
     """Return pydantic's complaints as one line each: where, what was found, what is expected."""
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "(whole)"
+        where = ".".join(str(part) for part in item["loc"])  # "" of the whole
         told_already = item["type"] in ("missing", "value_error")
         found = "" if told_already else f", found {_shown(item['input'])}"
         unknown = item["type"] == "extra_forbidden"
         told = "unknown key" if unknown else item["msg"].removeprefix("Value error, ")
-        lines.append(f"{where}: {told}{found}")
+        lines.append(f"{where}: {told}{found}" if where else f"{told}{found}")
     return without_passwords(f"{asked}: " + "; ".join(lines))
 
 

@@ -125,6 +125,20 @@ class TestBlocks:
         assert found.scores.attained.low == pytest.approx(0.5 - 12.706 * 0.375, abs=1e-3)
         assert found.scores.attained.high == pytest.approx(0.5 + 12.706 * 0.375, abs=1e-3)
 
+    def test_a_run_surely_worse_than_doing_nothing_is_stalled_however_unsure_the_way(self):
+        """The way itself differs so much between blocks that its share could be anything."""
+        waves, others = (1, -1) * 4, (1, -1, -1, 1) * 2
+        floors = {
+            "train_mean": Level(1.0, (1.0,) * 8),
+            "ridge": Level(0.6, tuple(0.6 - 0.33 * x for x in others)),
+        }
+        found = judge(ended(Level(5.0, tuple(5.0 + 4 * x for x in waves))), floors)
+        assert (found.state, found.scores.attained.high) == ("stalled", 0.0)
+        assert found.scores.attained.low < -20
+        assert "is above that of train mean" in found.reason
+        near = judge(ended(Level(1.1, tuple(1.1 + 4 * x for x in waves))), floors)
+        assert near.state == "undecided"
+
     def test_an_interval_that_holds_the_limit_is_undecided(self):
         found = judge(ended(level(0.55, HARD[::-1])))
         assert found.state == "undecided"

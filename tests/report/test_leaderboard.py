@@ -71,7 +71,7 @@ def test_text_can_be_cut_and_says_so(board):
 def test_without_trials_baseline_or_floors():
     board = leaderboard("demo", [])
     assert board.best is None
-    assert "no runs yet; begin with: tsdiag search" in leaderboard_text(board)
+    assert "no run has ended yet; they are done by: tsdiag search" in leaderboard_text(board)
     only = leaderboard("demo", [run(0, 0.5)])
     assert only.trials[0].skill is None
     assert "No trial has a validation loss yet" in search_summary(board, 5, 1.0)

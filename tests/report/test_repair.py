@@ -148,7 +148,7 @@ def test_every_view_tells_the_repair(view):
         'model.positions = "sinusoidal"',
         "Validation loss 0.69 -> 0.18 over 5 pairs of seeds, effect -0.51 [-0.54, -0.48], sign-flip"
         " p = 0.031, 200 steps each. That is 93 % of the way from last value to ridge.",
-        "Minimal: without any one of them it gets less far, or cannot be built.",
+        "Minimal: without any one of them it goes less than 90 % as far, or cannot be built.",
         "+0.00 [-0.02, +0.02] refuted",
         "-0.50 [-0.53, -0.47]",
         "Together they do 0.50 more than the sum of what each does alone (-0.51 against -0.01).",
@@ -175,7 +175,7 @@ def test_what_was_refuted_is_not_advised():
     assert "try model" not in text
     assert "refuted: loss moved by -0.01 [-0.02, +0.01] over 5 seeds, 200 steps each" in text
     assert NO_GAIN in text
-    assert "from the stalled weights: not at all, and not from scratch either" in text
+    assert "from the stalled weights: not rescued, nor does it learn from scratch" in text
 
 
 @pytest.mark.parametrize("rescue", PLATEAU)
@@ -238,7 +238,7 @@ def test_what_losses_above_the_training_mean_s_count_as_is_told():
     capped = repair().verdict.model_copy(update={"ceiling": 0.7, "control": 2.63})
     text = flat(shown(stalled(repair=repair(verdict=capped))))
     assert "Validation loss 2.63 -> " in text
-    words = "In effects, a loss above 0.700, the training mean's, counts as that."
+    words = "In effects, losses above 0.700 (predicting the mean) are counted as 0.700."
     assert words in text
     cause = verdict(POSITIONS, 0.0, 0.0, "refuted").model_copy(update={"ceiling": 0.7})
     assert words in flat(shown(stalled(verdicts={"order-blind": cause})))

@@ -1,5 +1,5 @@
 from tsdiag.report.leaderboard import leaderboard
-from tsdiag.report.study import no_verdict, search_summary
+from tsdiag.report.study import no_verdict, repairs_text, search_summary
 from tsdiag.store.runs import RunRow
 
 
@@ -26,6 +26,12 @@ def test_a_baseline_that_did_not_finish_is_told_with_its_reason():
 def test_missing_transformers_and_missing_finals_are_told_apart():
     assert "a transformer" in no_verdict([run("baseline"), run(state="pruned")])
     assert "final runs are not done" in no_verdict([run("baseline"), run()])
+
+
+def test_what_a_repair_reached_is_told():
+    board = leaderboard("s", [run(loss=0.78), run(loss=0.31, trial=1), run(loss=None, trial=3)])
+    told = repairs_text(board, {0: 1, 2: 3})
+    assert told == "Trial 1 is the repair of trial 0: validation loss 0.7800 -> 0.3100."
 
 
 def test_the_summary_counts_states_and_names_the_next_line():

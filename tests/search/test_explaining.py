@@ -16,7 +16,7 @@ from tsdiag.data.dataset import load_dataset
 from tsdiag.search import explaining
 from tsdiag.search import worker as worker_module
 from tsdiag.search.artifacts import artifact_store
-from tsdiag.search.explaining import refresh
+from tsdiag.search.explaining import refresh, was_cut_short
 from tsdiag.search.mirror import CAUSE, STATE, renew_notes
 from tsdiag.search.spec import StudySpec
 from tsdiag.store.curves import load_trace
@@ -67,6 +67,27 @@ def test_what_looks_stalled_is_measured_further(searched):
         unmeasured = {i.cause: i.why for i in stored_diagnosis(searched, run.id).not_measured}
         assert "overfit was not asked" in unmeasured["under-capacity"]
         assert "160" in unmeasured["under-capacity"]
+
+
+def test_what_a_stopped_search_left_out_is_measured_by_the_next(prepared, work, store):
+    spec, dataset = prepared(*STALLED)
+    with pytest.MonkeyPatch.context() as patch:
+        stopped = explaining.explain_run
+        patch.setattr(
+            worker_module, "explain_run", lambda *given: stopped(*given[:-1], lambda: True)
+        )
+        work()
+    run = trials(store)[0]
+    assert was_cut_short(run)
+    assert load_trace(store, run.id).signal("rate_ratio") is None
+    again = refresh(store, artifact_store(store), dataset, spec.name, CPU, lambda: False)
+    assert {row.id for row, _ in again} >= {row.id for row in trials(store)}
+    assert not was_cut_short(trials(store)[0])
+    assert load_trace(store, run.id).signal("rate_ratio") is not None
+    unmeasured = {i.cause: i.why for i in stored_diagnosis(store, run.id).not_measured}
+    assert "learning-rate-too-low" not in unmeasured
+    assert "overfit was not asked" in unmeasured["under-capacity"]  # that stays
+    assert refresh(store, artifact_store(store), dataset, spec.name, CPU, lambda: False) == []
 
 
 def test_floors_and_runs_have_the_same_blocks(searched):

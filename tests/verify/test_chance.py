@@ -28,7 +28,9 @@ def test_a_repair_that_chance_outdoes_is_none():
     assert found.random is not None
     assert not found.random.beaten
     assert found.repair is None
-    assert "chance" in found.summary
+    assert "chance goes farther" in found.summary
+    assert "with 1 change to" in found.summary
+    assert "over 5 seeds" in found.random.why
 
 
 def test_chance_that_gets_less_far_with_fewer_changes_takes_no_repair_away():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import typer
@@ -25,4 +26,5 @@ def write_script(trial: str, study: str | None, storage: str, file: Path) -> Non
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"write {file}: {error.strerror}; name another file") from error
-    typer.echo(f"wrote {file}; replay it with: python {shlex.quote(str(file))}", err=True)
+    line = shlex.join([sys.executable, str(file)])
+    typer.echo(f"wrote {file}; replay it with: {line}", err=True)

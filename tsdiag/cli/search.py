@@ -143,7 +143,7 @@ def _tell_connections(store: Store, workers: int, device: str) -> None:
 def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: str) -> None:
     from tsdiag.diagnostics.leaks import leak
     from tsdiag.report.leaderboard import leaderboard_text
-    from tsdiag.report.study import no_verdict, search_summary, suspicion
+    from tsdiag.report.study import no_verdict, repairs_text, search_summary, suspicion
     from tsdiag.report.verdict import verdict_text
     from tsdiag.store.cases import audit_of
     from tsdiag.store.studies import list_studies, load_study
@@ -163,6 +163,8 @@ def _print_result(store: Store, spec: StudySpec, result: SearchResult, storage: 
     # Without a name the newest study is meant.
     newest = list_studies(store)[0].name == spec.name
     study = "" if newest else f" --study {shlex.quote(spec.name)}"
+    if told := repairs_text(result.board, result.repairs):
+        typer.echo(told + "\n")
     next = _next(result, study, option)
     typer.echo(search_summary(result.board, spec.search.trials, result.seconds, next))
     if result.interrupted:
@@ -175,7 +177,9 @@ def _next(result: SearchResult, study: str, option: str) -> str:
     if result.pending:
         name = shlex.quote(result.study)
         return f"tsdiag compare {name}{option}   ({result.pending} final runs are left)"
-    unlearned = [row.trial for row in result.board.trials if row.cause and row.trial is not None]
-    if unlearned:
+    causes = {row.trial for row in result.board.trials if row.cause and row.trial is not None}
+    ended = {row.trial for row in result.board.trials if row.validation_loss is not None}
+    repaired = {trial for trial, repair in result.repairs.items() if repair in ended}
+    if unlearned := sorted(causes - repaired):
         return f"tsdiag explain {unlearned[-1]}{study}{option}   (why it did not learn)"
     return f"tsdiag dashboard{option}"

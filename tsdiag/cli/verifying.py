@@ -54,7 +54,7 @@ def _budget(asked: str) -> float:
         found = float(seconds(asked))
     except ValueError as error:
         raise UsageError(f"--budget {asked}: {error}") from None
-    if found <= LEAST:
+    if found < LEAST:
         raise UsageError(f"--budget {asked}: no run can end in that; give at least {LEAST:.0f}s")
     return found
 

@@ -140,6 +140,9 @@ def _compared(
         missing = name if expected and baseline is None else ""
         return _without_reach(outcome, naive, reference, audit, scores, missing)
     attained = _ratio(naive[1], run, reference[1])
+    if _difference(run, naive[1]).low > 0:
+        # Surely worse than doing nothing: however unsure the way is, none of it was gone.
+        attained = attained.model_copy(update={"high": min(attained.high, 0.0)})
     scores = scores.model_copy(
         update={"attained": attained, "naive": naive[0], "best": reference[0]}
     )
@@ -247,7 +250,7 @@ def _told(
     )
     way = f"{value:.0f} % [{low:.0f}, {high:.0f}] of the way from {ends[0]} to {ends[1]}"
     words = f"a loss of {run.loss:.4g} is {way}"
-    if attained.high < 0:
+    if attained.value < 0 and attained.high <= 0:
         words = (
             f"a loss of {run.loss:.4g} is above that of {ends[0]}, which learns nothing; "
             f"{ends[1]} shows what is within reach"

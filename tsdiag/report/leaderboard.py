@@ -137,7 +137,7 @@ def _rank(row: LeaderboardRow) -> tuple[bool, float, int]:
 def leaderboard_text(board: Leaderboard, most: int = 0) -> str:
     """Return the leaderboard for a terminal; at most ``most`` trials, 0 for all of them."""
     if not (board.trials or board.baseline or board.floors):
-        return "no runs yet; begin with: tsdiag search STUDY, or tsdiag worker NAME"
+        return "no run has ended yet; they are done by: tsdiag search STUDY, or tsdiag worker NAME"
     shown = board.trials[:most] if most else board.trials
     with_causes = any(row.cause for row in shown)
     width = max(len(name) for name in [_TOP_CAUSE, *(row.cause or "" for row in shown)])

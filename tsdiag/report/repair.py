@@ -26,9 +26,9 @@ UNFINISHED = (
 )
 MISSING, UNBUILT = "not tried yet", "cannot be built"
 PLATEAU: dict[Rescue, str] = {
-    "rescued": "rescued",
-    "only from scratch": "not rescued; it helps only from scratch",
-    "not at all": "not at all, and not from scratch either",
+    "rescued": "rescued, it learns from there",
+    "only from scratch": "not rescued, it learns only from scratch",
+    "not at all": "not rescued, nor does it learn from scratch",
     "inconclusive": "inconclusive",
 }
 
@@ -157,7 +157,10 @@ def _minimal(repair: Repair) -> str:
         return "Minimal: it is a single change."
     if repair.minimal:
         surely = ", by one seed" if repair.missed_on == 1 else ""
-        return f"Minimal{surely}: without any one of them it gets less far, or cannot be built."
+        return (
+            f"Minimal{surely}: without any one of them it goes less than 90 % as far, or cannot be "
+            "built."
+        )
     return "Not shown to be minimal: not every change was left out and missed."
 
 
@@ -218,7 +221,8 @@ def _ceiling(diagnosis: Diagnosis) -> str:
     levels = [verdict.ceiling for verdict in shown if verdict and verdict.ceiling is not None]
     if not levels:
         return ""
-    return f"In effects, a loss above {number(levels[0])}, the training mean's, counts as that."
+    level = number(levels[0])
+    return f"In effects, losses above {level} (predicting the mean) are counted as {level}."
 
 
 def _interaction(repair: Repair) -> str:

@@ -18,7 +18,7 @@ def run_line(row: RunRow) -> str:
         parts.append(f"validation loss {number(row.validation_loss, 4)}")
     if row.step:
         parts.append(f"{plural(row.step, 'step')} in {duration(row.seconds)}")
-    why = f" ({plain(row.reason)})" if row.reason else ""
+    why = f" ({plain(row.reason)})" if row.reason and row.state != "completed" else ""
     return f"{_name(row)}: {', '.join(parts)}{why}"
 
 

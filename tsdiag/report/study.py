@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tsdiag.escaping import plain
@@ -51,6 +51,17 @@ def search_summary(
             *([paragraph(stalls)] if (stalls := _stalls(board)) else []),
             f"Next: {next_line or _next(board, ended < asked)}",
         ]
+    )
+
+
+def repairs_text(board: Leaderboard, repairs: Mapping[int, int]) -> str:
+    """Say of each repair that was tried how far it brought its trial; "" where none was."""
+    losses = {row.trial: row.validation_loss for row in board.trials}
+    return "\n".join(
+        f"Trial {repair} is the repair of trial {trial}: validation loss "
+        f"{number(losses.get(trial), 4)} -> {number(losses[repair], 4)}."
+        for trial, repair in sorted(repairs.items())
+        if losses.get(repair) is not None
     )
 
 

@@ -26,6 +26,7 @@ from tsdiag.search.explaining import refresh
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.mirror import renew_notes
 from tsdiag.search.registration import register
+from tsdiag.search.repairing import repairs_of
 from tsdiag.search.spec import StudySpec
 from tsdiag.search.storage import open_storage
 from tsdiag.search.worker import Place
@@ -77,6 +78,7 @@ class SearchResult:
     interrupted: bool
     seconds: float
     told: dict[str, Told] = field(default_factory=dict)  # diagnoses by the id of a run
+    repairs: dict[int, int] = field(default_factory=dict)  # by trial, the one of its repair
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -158,6 +160,7 @@ def conduct(
         interrupted=interrupted,
         seconds=uptime() - started,
         told=told_of(store, spec.name),
+        repairs=repairs_of(store, spec),
     )
 
 

@@ -28,6 +28,8 @@ _TRAINED = ("completed", "early_stopped", "timed_out", "pruned", "diverged")
 # Learning a batch by heart may take as much as the run itself did, in windows trained on. So only
 # short runs can be doubled: of a longer one it is a smaller part, and most models need few steps.
 OVERFIT_SHARE = 1.0
+# Why a probe was not asked that could still be.
+CUT_SHORT = "the search was stopped before it"
 
 Stopped = Callable[[], bool]
 
@@ -89,18 +91,25 @@ def measure_further(
             pause()
             failed |= examine_run(store, artifacts, dataset, row.id, device, [probe], pause)
         except _CutShort:
-            unasked[probe.name] = "the search was stopped before it"
+            unasked[probe.name] = CUT_SHORT
     _remark(store, row.id, failed, unasked)
+
+
+def was_cut_short(row: RunRow) -> bool:
+    """Tell whether a run's search was stopped before all was measured that could be."""
+    return any(CUT_SHORT in why for why in row.metrics.get(UNMEASURED, {}).values())
 
 
 def _remark(store: Store, run: str, failed: dict[str, str], unasked: dict[str, str]) -> None:
     """Store what was not measured: what is missing must never look like health."""
-    if not failed and not unasked:
-        return
     metrics = get_run(store, run).metrics
+    before = metrics.get(UNMEASURED, {})
+    kept = {signal: why for signal, why in before.items() if CUT_SHORT not in why}
+    if not failed and not unasked and kept == before:
+        return
     whys = {name: f"failed at {why}" for name, why in failed.items()}
     whys |= {name: f"was not asked: {why}" for name, why in unasked.items()}
-    changes: dict[str, Any] = {UNMEASURED: metrics.get(UNMEASURED, {}) | unmeasured(whys)}
+    changes: dict[str, Any] = {UNMEASURED: kept | unmeasured(whys)}
     if failed:
         changes["failed_probes"] = metrics.get("failed_probes", {}) | failed
     update_run(store, run, metrics={**metrics, **changes})
@@ -124,6 +133,8 @@ def refresh(
 ) -> list[tuple[RunRow, Diagnosis]]:
     """Explain again what ended before the baseline, the floors or the audit were there.
 
+    And that of which not all was measured, since the search was stopped.
+
     Returns what was explained, for whoever shows it.
     """
     again = []
@@ -141,4 +152,6 @@ def _told_too_early(store: Store, study: str) -> list[str]:
     ready = [row.finished for row in baseline if row.finished]
     audited = load_study(store, study).attributes.get(AUDITED)
     ready += [datetime.fromisoformat(audited)] if audited else []
-    return told_until(store, study, max(ready)) if ready else []
+    early = told_until(store, study, max(ready)) if ready else []
+    cut = [row.id for row in newest(find_runs(store, study, role="trial")) if was_cut_short(row)]
+    return list(dict.fromkeys([*early, *cut]))

@@ -88,6 +88,14 @@ def enqueue_repair(store: Store, spec: StudySpec, asked: AskedRepair) -> str:
     return f"{told}: enqueued as the next trial"
 
 
+def repairs_of(store: Store, spec: StudySpec) -> dict[int, int]:
+    """Return by trial which later trial carries its repair out."""
+    trials = open_queue(store, open_storage(store), spec, "trial", 0).study.get_trials(
+        deepcopy=False
+    )
+    return {t.user_attrs[REPAIRS]: t.number for t in trials if REPAIRS in t.user_attrs}
+
+
 def repaired_paths(
     spec: StudySpec, config: str, changes: Mapping[str, Any], free: frozenset[str] = frozenset()
 ) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from tsdiag.errors import StoreError, UsageError
 from tsdiag.models import Shapes
 from tsdiag.runs.environment import choose_device
 from tsdiag.runs.weights import shapes_of
+from tsdiag.search.artifacts import artifact_store
 from tsdiag.search.conduct import default_workers
 from tsdiag.search.crew import Crew
+from tsdiag.search.explaining import explain_run, was_cut_short
 from tsdiag.search.interruption import Interruption
 from tsdiag.search.limits import refuse_oversized
 from tsdiag.search.mirror import renew_notes
@@ -37,7 +39,7 @@ from tsdiag.store.interventions import (
 )
 from tsdiag.store.leases import claim, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow
+from tsdiag.store.runs import RunRow, get_run
 from tsdiag.store.studies import load_study
 from tsdiag.uptime import uptime
 from tsdiag.verify.arms import canonical, target_variance
@@ -63,6 +65,7 @@ _LEASE = 60.0
 LONGER = 1.5
 # Of the budget, what timing a step of each set may take.
 TIMING = 0.03
+LEFT_OUT = "measuring what a stopped search had left out"
 # What a stage says where no wave is under way, and of a set where there is none.
 TIMED, STOPPING = "timing a step of each set", "stopping; what has ended is kept"
 UNCHOSEN = "no set is chosen yet"
@@ -110,6 +113,12 @@ def verify(
     last = deadline - CLOSING
     with _alone(store, row) as keep:
         started = uptime()
+        if was_cut_short(row):
+            show(Stage(None, LEFT_OUT, 0, 0, UNCHOSEN, started, deadline, count))
+            _, diagnosis = explain_run(
+                store, artifact_store(store), dataset, row, chosen, lambda: uptime() > last
+            )
+            row = get_run(store, row.id)
 
         def timing(left: int) -> None:
             keep()

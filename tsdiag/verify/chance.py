@@ -6,6 +6,7 @@ from tsdiag.diagnostics.verdicts import RandomSearch
 from tsdiag.verify.course import Course
 from tsdiag.verify.hypotheses import described
 from tsdiag.verify.pairing import mean
+from tsdiag.verify.plan import SEEDS
 from tsdiag.verify.screening import RESTORES
 from tsdiag.verify.waves import Edits
 
@@ -22,14 +23,16 @@ def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
         return None
     plan, changes = course.plan, best[0]
     theirs, mine = mean(course, changes), mean(course, repair)
+    over = f"over {SEEDS} seeds"
     if theirs is None or mine is None:
+        over = "on one seed"
         theirs, mine = best[2], course.reached(repair, best[1])
         if mine is None:
             return None
     ran = course.random_arms()
     near = plan.attained(mine) >= RESTORES * plan.attained(theirs)
     beaten = mine <= theirs or (near and len(repair) <= len(changes))
-    sizes = "" if beaten else f", with {len(repair)} changes to {len(changes)}"
+    sizes = "" if beaten else f", with {_changes(repair)} to {len(changes)}"
     return RandomSearch(
         runs=len(ran),
         steps=sum(arm.steps for arm in ran),
@@ -38,6 +41,10 @@ def against_chance(course: Course, repair: Edits) -> RandomSearch | None:
         beaten=beaten,
         better=mine <= theirs,
         complete=course.is_random_done(),
-        why=f"the best of {len(ran)} random edits, {described(changes)}, reaches {theirs:.4g}; "
-        f"the repair {mine:.4g}{sizes}",
+        why=f"the best of {len(ran)} random edits, {described(changes)}, reaches {theirs:.4g} "
+        f"{over}; the repair {mine:.4g}{sizes}",
     )
+
+
+def _changes(repair: Edits) -> str:
+    return "1 change" if len(repair) == 1 else f"{len(repair)} changes"

@@ -207,7 +207,10 @@ def _summary(
             f"but {_way(course, best)}; it may need more steps than {course.steps}"
         )
     why = "" if chance is None else f": {chance.why}"
-    return f"no repair: {described(best)} helps, but chance does as well{why}"
+    return (
+        f"no repair to recommend: {described(best)} brings it to learning, but chance goes "
+        f"farther{why}; [[enqueue]] in study.toml tries either"
+    )
 
 
 def _blind(course: Course, best: Edits) -> str:

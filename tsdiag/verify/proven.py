@@ -34,10 +34,13 @@ def proven_repair(store: Store, row: RunRow) -> Repair:
             f"out with: {line} --verify"
         )
     if verification.repair is None:
-        do = "see what each remedy did" if verification.complete else "go on, with more time"
-        end = "" if verification.complete else " --verify --budget 30m"
+        if not verification.complete:
+            raise UsageError(
+                f'repair of {name} in study "{row.study}": its verification is not finished '
+                f"({verification.summary}); go on: {line} --verify --budget 30m"
+            )
         raise UsageError(
             f'repair of {name} in study "{row.study}": it was verified and none was found '
-            f"({verification.summary}); {do}: {line}{end}"
+            f"({verification.summary}); see what each remedy did: {line}"
         )
     return verification.repair

@@ -181,7 +181,9 @@ def _replay(facts: Facts, count: int, device: torch.device) -> int:
     treated = "" if more == facts.steps else f", of the treatment {more}"
     print(f"{facts.steps} steps{treated}; losses are validation losses")
     if facts.ceiling is not None:
-        print(f"in differences, one above {facts.ceiling:.6g}, the training mean's, counts as that")
+        print(
+            f"in differences, those above {facts.ceiling:.6g} (predicting the mean) count as that"
+        )
     print()
     bench = Bench(facts, device)
     print(

@@ -22,14 +22,20 @@ from tsdiag.verify.proven import proven_repair
 _SCRIPT = '''\
 """Replay of a verified repair: trains control and treatment again, seed by seed, and compares.
 
-It needs tsdiag (this is of version {version}) and the data, and one thread:
+It needs the data, and a Python that has tsdiag (this is of version {version}):
 
     python THIS_FILE              --seeds N: fewer of the seeds; --data FILE: rows from elsewhere
 
 Exit code 0: the effect is reproduced; 1: it is not; 2: it cannot be carried out.
 """
 
-from tsdiag.verify.replay import replay_main
+import sys
+
+try:
+    from tsdiag.verify.replay import replay_main
+except ModuleNotFoundError as error:
+    print(f"Error: replay: {{error}}; use the Python that has tsdiag installed", file=sys.stderr)
+    raise SystemExit(2) from None
 
 FACTS = (
 {facts}
