@@ -65,16 +65,19 @@ def carried_out(
     noise: float = 0.01,
     closed: bool = False,
     learned: Callable[[Arm], bool] = lambda _: True,
+    paces: Callable[[Mapping[str, Any]], float] | None = None,
 ) -> tuple[Verification, list[tuple[str, Arm]]]:
     """Carry a plan out, and return what came of it and each arm with its wave, in order.
 
-    An arm that has not ``learned`` yet is where all begin, whatever its changes.
+    An arm that has not ``learned`` yet is where all begin, whatever its changes. ``paces`` says
+    what a step of a set turns out to take.
     """
     results: dict[Arm, float | None] = {}
     order: list[tuple[str, Arm]] = []
     rng = np.random.default_rng(0)
     while True:
-        course = Course(plan, SHAPES, results, closed)
+        ran = {arm.label: paces(arm.set) for arm in results} if paces else {}
+        course = Course(plan, SHAPES, results, closed, paces=ran)
         wave, arms = course.pending()
         if not arms:
             return conclude(course, complete=True, runs=len(results), seconds=0.0), order

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.verify.simulated import SHAPES, plan
@@ -199,6 +201,20 @@ def test_a_longer_verification_that_was_broken_off_is_not_called_complete(desk):
     found = _conclude(desk(), before)
     assert found.repair == repair
     assert not found.complete
+
+
+def test_a_confirmation_has_the_steps_that_its_set_turned_out_to_afford(store):
+    """By the time that it took when it was screened, whatever was thought of it before."""
+    plan = PLAN.model_copy(update={"share": 5 * 0.02 * 60})
+    save_plan(store, RunRow(id="r", study="s", role="trial", config="{}"), plan.model_dump_json())
+    stored(store, {}, validation_loss=1.1)
+    stored(store, RATE, validation_loss=0.3, cpu_seconds=0.001)
+    late = Desk(store, plan, SHAPES, uptime() - 100, uptime() + 1)
+    assert late.course().steps > plan.steps_of(RATE)
+    assert json.loads(settled(store, "r")) == {"settled": RATE, "steps": late.course().steps}
+    again = Desk(store, plan, SHAPES, uptime() - 100, uptime() + 1)
+    stored(store, RATE, validation_loss=0.3, cpu_seconds=1e-9)
+    assert again.course().steps == late.course().steps
 
 
 def test_looking_settles_nothing(desk, store):

@@ -41,6 +41,30 @@ def test_what_ends_above_the_training_mean_restores_nothing_however_bad_the_cont
     assert found.summary.startswith("no repair") or "helps" in found.summary
 
 
+def test_a_part_that_makes_steps_cheap_is_kept_although_it_could_be_spared():
+    """Without it, a confirmation in the same time would have too few steps to learn anything."""
+    remedy = POOL | {"model.ff_dim": 8}
+
+    def loss(changes):
+        return 0.25 if "model.pooling" in changes else 1.1
+
+    def pace(changes):
+        return 0.01 if "model.ff_dim" in changes else 0.1
+
+    start = plan(remedy)
+    # As much as 100 steps of a pair take at .02, with what evaluations are worth.
+    start = start.model_copy(update={"share": 5 * 0.02 * 110})
+    dear, _ = carried_out(start, loss)  # nothing is known of paces
+    assert dear.repair is not None
+    assert dear.repair.set == POOL
+    found, order = carried_out(start, loss, paces=pace)
+    assert found.repair is not None
+    steps = {arm.steps for wave, arm in order if wave == "confirmation"}
+    assert max(steps) >= 95
+    first = next(arm.set for wave, arm in order if wave == "confirmation" and arm.set)
+    assert first == remedy
+
+
 def test_another_rate_is_tried_where_the_remedy_s_rate_is_too_small():
     def loss(changes):
         return {1e-3: 0.7, 3e-3: 0.25}.get(changes.get("optimizer.lr"), 1.0)

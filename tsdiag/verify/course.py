@@ -10,9 +10,10 @@ other causes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from statistics import fmean
+from types import MappingProxyType
 
 from tsdiag.models import Shapes
 from tsdiag.verify.arms import Arm, canonical
@@ -32,11 +33,14 @@ class Course:
         results: Results,
         closed: bool = False,
         settled: Edits | None = None,
+        steps: int | None = None,
+        paces: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.plan = plan
-        self._settled = settled  # the set that is being confirmed, whatever screening finds later
+        # The set that is being confirmed, whatever screening finds later, and at how many steps.
+        self._settled, self._steps = settled, steps
         self._results = results
-        self._screening = Screening(plan, shapes, results, closed)
+        self._screening = Screening(plan, shapes, results, closed, paces)
 
     def waves(self) -> Iterator[Wave]:
         """Yield each wave up to the first that is not done."""
@@ -57,8 +61,10 @@ class Course:
     @cached_property
     def steps(self) -> int:
         """Steps of the confirmation, and of all that is compared over its seeds."""
+        if self._steps is not None:
+            return self._steps
         chosen = self.chosen()
-        return self.plan.steps_of(chosen) if chosen else self.plan.steps
+        return self._screening.steps_of(chosen) if chosen else self.plan.steps
 
     def pending(self) -> tuple[str, list[Arm]]:
         """Return the first wave that is not done, and what can be run now; ("", []) at the end.
@@ -196,8 +202,12 @@ class Course:
             yield self._at_random(steps)
         if (found := self.random_best()) is not None and self._close(found, repair):
             yield self._paired("random search", found[0])
-        # A part that goes as far on all seeds is the repair, and is asked for its own parts.
+        # A part that goes as far on all seeds is the repair, and is asked for its own parts. First
+        # what screening did not show to fall short: on it hangs whether the repair is minimal.
         smallest = self.smallest(repair)
+        for rest in self.rests(smallest):
+            if self.restores(rest, smallest) is not False:
+                yield self._paired("without a part", rest)
         for part in self._alone(smallest):
             yield self._paired("parts alone", part)
         for rest in self.rests(smallest):

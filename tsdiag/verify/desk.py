@@ -15,7 +15,7 @@ from tsdiag.store.database import Store
 from tsdiag.store.interventions import settle, settled
 from tsdiag.store.leases import claim, holder, release, renew
 from tsdiag.store.owners import owner
-from tsdiag.store.runs import RunRow, end_dead, find_runs, latest
+from tsdiag.store.runs import WHOLE, RunRow, end_dead, find_runs, latest
 from tsdiag.uptime import uptime
 from tsdiag.verify.arms import ENDED, Arm, canonical, config_of, loss_of
 from tsdiag.verify.course import Course
@@ -56,7 +56,8 @@ class Desk:
         self.deadline = deadline
         self._owner = owner()
         self._base = plan.base
-        self._settled: dict[str, Any] | None = None
+        # What Course is told of the set that is being confirmed; nothing before there is one.
+        self._settled: dict[str, Any] = {}
         self._configs: dict[Arm, RunConfig] = {}
         self._keys: dict[str, Key] = {}
         self._kinds: dict[str, str] = {}
@@ -102,18 +103,30 @@ class Desk:
         """Return where the verification stands, by its runs."""
         known = _Known(self, rows)
         closed = uptime() > self.started + SCREENING * (self.deadline - self.started)
-        if self._settled is None and (text := settled(self._store, self.plan.run)) is not None:
+        if not self._settled and (text := settled(self._store, self.plan.run)) is not None:
             self._settled = json.loads(text)
-        course = Course(self.plan, self._shapes, known, closed, self._settled)
-        if self._settled is None and (chosen := course.chosen()):
-            text = settle(self._store, self.plan.run, canonical(chosen))
-            self._settled = json.loads(text)
-            course = Course(self.plan, self._shapes, known, closed, self._settled)
+        paces = self._paces(rows)
+        course = Course(self.plan, self._shapes, known, closed, **self._settled, paces=paces)
+        if not self._settled and (chosen := course.chosen()):
+            # The steps as well: whoever concludes later knows of more runs, and of other paces.
+            mine = canonical({"settled": chosen, "steps": course.steps})
+            self._settled = json.loads(settle(self._store, self.plan.run, mine))
+            course = Course(self.plan, self._shapes, known, closed, **self._settled, paces=paces)
         return course
+
+    def _paces(self, rows: list[RunRow]) -> dict[str, float]:
+        """Return by label what a step took in the fastest run that went its whole way [s]."""
+        paces: dict[str, float] = {}
+        for row in rows:
+            if row.state in WHOLE and row.step and row.cpu_seconds:
+                pace = self.plan.pace_in(row)
+                paces[row.label] = min(pace, paces.get(row.label, pace))
+        return paces
 
     def look(self) -> Course:
         """Return where the verification would stand if time cut nothing off; it settles nothing."""
-        return Course(self.plan, self._shapes, _Known(self, self._rows()))
+        rows = self._rows()
+        return Course(self.plan, self._shapes, _Known(self, rows), paces=self._paces(rows))
 
     def is_screened(self) -> bool:
         """Tell whether screening has been carried out whole, and not been cut off by time."""

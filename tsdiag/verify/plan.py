@@ -91,9 +91,16 @@ class Plan(Frozen):
         """The numbers of steps at which sets are screened, most first."""
         return tuple(sorted({*self.rungs, self.most_steps}, reverse=True))
 
-    def steps_of(self, changes: Mapping[str, Any]) -> int:
-        """Return the steps of a confirmation of a set: as many as its part of the time affords."""
-        return self._affordable(self.pace_of(changes))
+    def steps_of(self, changes: Mapping[str, Any], pace: float | None = None) -> int:
+        """Return the steps of a confirmation of a set: as many as its part of the time affords.
+
+        ``pace`` is what a step of it took where it has run [s]; else it is what was timed.
+        """
+        return self._affordable(self.pace_of(changes) if pace is None else pace)
+
+    def pace_in(self, row: RunRow) -> float:
+        """Return what a step took in a run, without its evaluations [s of processor time]."""
+        return row.cpu_seconds / (row.step + _evaluating(self.base, self.evaluated))
 
     def _affordable(self, pace: float) -> int:
         return _steps(self.base, self.share, self.pace_of({}) + pace, self.evaluated)
