@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "traces")]
 
-from measuring.nulls import Group, judged, over_groups, plan_of, spread
+from measuring.nulls import Group, judged, over_groups, plan_of, spread  # noqa: E402
 
 PLAN = plan_of(naive=0.9, constant=1.0, reference=0.2)
 

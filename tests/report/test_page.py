@@ -155,7 +155,7 @@ def test_everything_of_a_diagnosis_is_told():
         "this run 0.6900 −28 % [−48, −8]",
         "1. order-blind score 0.91",
         "it cannot tell the order",
-        "time_shuffle_effect blocks.1 50–400 −2.5e−07 1e−05 relative",
+        "time_shuffle_effect blocks.1 50–400 −2.5e−07 below 1e−05 relative",
         'model.positions = "sinusoidal" model.d_model = 64',
         "expects loss falls safety costs nothing source Vaswani et al. 2017",
         "2. rank-collapse score 0.40, may be brought about by order-blind",

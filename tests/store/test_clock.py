@@ -84,5 +84,8 @@ def test_what_was_told_too_early_is_found_by_the_same_clock(store):
     later = create_run(store, RunRow("a", "trial", "{}", trial=2, parent=rows[1].id))
     save_diagnosis(store, later, "transformer", found)
     # The second one is continued; trials come before the baseline, as they began.
-    assert told_until(store, "a", between) == [rows[2].id, rows[0].id]
-    assert told_until(store, "a", read_clock(store)) == [rows[2].id, later.id, rows[0].id]
+    assert told_until(store, "a", between, "cut") == [rows[2].id, rows[0].id]
+    assert told_until(store, "a", read_clock(store), "cut") == [rows[2].id, later.id, rows[0].id]
+    cut = found.model_copy(update={"state_reason": "it was cut short"})
+    save_diagnosis(store, later, "transformer", cut)
+    assert told_until(store, "a", between, "cut") == [rows[2].id, later.id, rows[0].id]

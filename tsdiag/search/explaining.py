@@ -152,6 +152,4 @@ def _told_too_early(store: Store, study: str) -> list[str]:
     ready = [row.finished for row in baseline if row.finished]
     audited = load_study(store, study).attributes.get(AUDITED)
     ready += [datetime.fromisoformat(audited)] if audited else []
-    early = told_until(store, study, max(ready)) if ready else []
-    cut = [row.id for row in newest(find_runs(store, study, role="trial")) if was_cut_short(row)]
-    return list(dict.fromkeys([*early, *cut]))
+    return told_until(store, study, max(ready), CUT_SHORT) if ready else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from tsdiag.diagnostics.findings import Diagnosis
 from tsdiag.store.clock import now
@@ -67,13 +67,16 @@ def told_of(store: Store, study: str) -> dict[str, Told]:
 
 
 @patient
-def told_until(store: Store, study: str, moment: datetime) -> list[str]:
-    """Return the newest runs of trials, then of the baseline, that were diagnosed until then."""
+def told_until(store: Store, study: str, moment: datetime, words: str) -> list[str]:
+    """Return the newest runs of trials, then of the baseline, that were diagnosed until then.
+
+    And those whose diagnosis has these words in it, such as why something was not measured.
+    """
     query = (
         select(FINDINGS.c.run)
         .join(RUNS, RUNS.c.id == FINDINGS.c.run)
         .where(FINDINGS.c.study == study, FINDINGS.c.role.in_(("trial", "baseline")))
-        .where(FINDINGS.c.written <= moment, is_newest())
+        .where(or_(FINDINGS.c.written <= moment, FINDINGS.c.diagnosis.contains(words)), is_newest())
         .order_by(FINDINGS.c.role.desc(), RUNS.c.started, RUNS.c.id)
     )
     with store.read() as connection:
