@@ -96,7 +96,7 @@ class HeldOut:
         if key not in self._known:
             dataset = self._dataset(config)
             found = trained_loss(config, dataset) * unit(dataset, self._ground.dataset)
-            # As in a verification: one that diverged is worth no more than the floor.
+            # One that diverged has learned nothing.
             self._known[key] = found if math.isfinite(found) else self._naive
         return self._known[key]
 

@@ -35,10 +35,9 @@ def test_what_ends_above_the_training_mean_restores_nothing_however_bad_the_cont
         return 0.95 if is_repaired(changes) else 1.3 if "optimizer.lr" in changes else 6.6
 
     start = plan(RATE, POOL).model_copy(update={"naive": 0.9})
-    found, order = carried_out(start, loss, noise=1e-4)
+    _, order = carried_out(start, loss, noise=1e-4)
     confirmed = {canonical(arm.set) for wave, arm in order if wave == "confirmation" and arm.set}
     assert confirmed == {canonical(BOTH)}
-    assert found.summary.startswith("no repair") or "helps" in found.summary
 
 
 def test_a_part_that_makes_steps_cheap_is_kept_although_it_could_be_spared():
