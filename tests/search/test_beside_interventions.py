@@ -67,7 +67,7 @@ def seen(store, spec, monkeypatch) -> dict[str, Any]:
     finals = Finals(store, "tiny", spec.search.final_seeds, spec.search.seed)
     queues = [open_queue(store, open_storage(store), spec, r, 0) for r in ("trial", "baseline")]
     with monkeypatch.context() as stopped:
-        stopped.setattr("time.time", lambda: 1000.0)
+        stopped.setattr("tsdiag.cli.progress.uptime", lambda: 1000.0)
         tally, many = tally_of(store, "tiny", FINALISTS), spec.with_search(trials=99)
         progress = search_lines(Snapshot(many, tally, floors, -1e9, 1e9, 2))
     return {
