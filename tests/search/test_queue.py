@@ -8,6 +8,7 @@ import sys
 import pytest
 from optuna.trial import TrialState
 
+from tsdiag.search.conduct import prepare
 from tsdiag.search.queue import LEASE, PARENT_RUN, RESUMES
 from tsdiag.search.registration import open_queue
 from tsdiag.search.storage import open_storage
@@ -229,6 +230,31 @@ def test_configurations_are_queued_once(queue):
     queue.enqueue([({"model.n_heads": 1}, {"model.n_heads": 1})] * 2)
     queue.enqueue([({"model.n_heads": 1}, {"model.n_heads": 1})])
     assert states(queue) == [TrialState.WAITING.name]
+
+
+def test_presets_wait_once_behind_what_the_study_file_names(prepared, store):
+    spec, _ = prepared(
+        ("[search]", '[[enqueue]]\n"model.n_heads" = 2\n[search]'),
+        ("trials = 3", "trials = 10"),
+        ('"model.embedding" = "patch"\n', ""),
+    )
+    prepare(store, spec)
+    trials = open_queue(store, open_storage(store), spec, "trial", 0).study.trials
+    assert [trial.user_attrs for trial in trials] == [
+        {"tsdiag:enqueued": {"model.n_heads": 2}},
+        {"tsdiag:preset": "default"},
+        {"tsdiag:preset": "inverted"},
+    ]
+    assert trials[2].system_attrs["fixed_params"]["model.embedding"] == "inverted"
+
+
+def test_a_study_with_ended_trials_gets_no_presets(queue, prepared, store):
+    """Nobody might come for them: they would wait in the dashboard for good."""
+    trial = asked(queue)
+    run_of(store, trial.number, "completed", validation_loss=0.5)
+    queue.finish(trial.number, queue.run(trial.number))
+    prepared(("trials = 3", "trials = 20"))
+    assert states(queue) == ["COMPLETE"]
 
 
 def test_a_failed_baseline_is_tried_again(prepared, store):

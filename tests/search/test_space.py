@@ -6,12 +6,14 @@ import torch
 
 from tsdiag.config import DataConfig, RunConfig
 from tsdiag.errors import ConfigError
-from tsdiag.models import Shapes, build, count_parameters
+from tsdiag.models import Shapes, build, count_parameters, preset
 from tsdiag.search.space import (
+    KIND,
     check_space,
     default_config,
     distribution_of,
     enqueued_parameters,
+    presets_tried_first,
     resolve,
     resolve_baseline,
 )
@@ -234,3 +236,47 @@ def test_every_sampled_baseline_can_be_built():
     assert found[0] == resolve_baseline(spec_of(), study.ask())
     assert len({config.to_json() for config in found}) == 50
     assert all(count_parameters(config, shapes) for config in found)
+
+
+WIDE = {"context_length": 240}
+
+
+def first(space=None, trials=20):
+    spec = spec_of(space, data=WIDE, search={"trials": trials})
+    return spec, presets_tried_first(spec)
+
+
+def test_presets_are_tried_first_where_there_are_trials_enough():
+    assert [len(first(trials=trials)[1]) for trials in (1, 4, 5, 9, 10, 50)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_preset_tried_first_is_that_preset():
+    spec, tried = first()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for name, parameters in tried:
+        study.enqueue_trial(parameters)
+        found, wanted = resolve(spec, study.ask()), preset(default_config(spec), KIND, name)
+        assert found.paths() == wanted.paths()
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"model.embedding": "patch"},
+        {"model.embedding": ["patch", "linear"]},
+        {"model.d_model": "channels"},
+    ],
+)
+def test_a_preset_outside_the_space_is_not_tried_first(fixed):
+    assert [name for name, _ in first(fixed)[1]] == ["default"]
+
+
+def test_what_a_preset_has_outside_the_space_is_drawn():
+    spec, tried = first({"optimizer.lr": {"low": 1e-5, "high": 1e-4, "log": True}})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for name, parameters in tried:
+        assert "optimizer.lr" not in parameters
+        study.enqueue_trial(parameters)
+        found = resolve(spec, study.ask())
+        assert 1e-5 <= found.get("optimizer.lr") <= 1e-4
+        assert (found.get("model.embedding") == "inverted") == (name == "inverted")

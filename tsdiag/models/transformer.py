@@ -195,6 +195,10 @@ FOUNDING: dict[str, Any] = {
 # On the generated series (macd), 600 steps: 86 % at this rate, 85 % at a third of it.
 DEFAULT: dict[str, Any] = {"optimizer.lr": 3e-3}
 
+# A token per channel, as iTransformer has it (Liu et al. 2024, arXiv:2310.06625); the default's
+# tokens are patches, as PatchTST's (Nie et al. 2023, arXiv:2211.14730).
+INVERTED: dict[str, Any] = {**DEFAULT, "model.embedding": "inverted"}
+
 
 def suggest(trial: Suggest, base: RunConfig) -> dict[str, Any]:
     """Return one configuration of the space, by path.
@@ -251,6 +255,7 @@ TRANSFORMER = Architecture(
     config=TransformerConfig,
     build=_build,
     suggest=suggest,
-    presets={"default": DEFAULT, "founding": FOUNDING},
+    presets={"default": DEFAULT, "inverted": INVERTED, "founding": FOUNDING},
+    tried_first=("default", "inverted"),
     implied=implied,
 )

@@ -12,6 +12,7 @@ work of a dead one, which the next asker finds. That makes every method harmless
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -188,23 +189,23 @@ class TrialQueue:
 
     def enqueue(
         self,
-        configurations: list[tuple[dict[str, Any], dict[str, Any]]],
+        configurations: Sequence[tuple[Any, dict[str, Any]]],
         attributes: dict[str, Any] | None = None,
+        mark: str = ENQUEUED,
     ) -> None:
         """Queue configurations to try first; those that were queued before are left alone.
 
         Each is what the study file says, by path, and the parameters that Optuna can hold of it.
-        Their trials also get the user ``attributes``.
+        Their trials also get the user ``attributes``. With another ``mark``, whatever is its value
+        tells them apart in the place of paths.
         """
         with self._alone():
-            known = [
-                trial.user_attrs.get(ENQUEUED) for trial in self.study.get_trials(deepcopy=False)
-            ]
-            for paths, parameters in configurations:
-                if paths not in known:
-                    known.append(paths)
+            known = [trial.user_attrs.get(mark) for trial in self.study.get_trials(deepcopy=False)]
+            for named, parameters in configurations:
+                if named not in known:
+                    known.append(named)
                     self.study.enqueue_trial(
-                        parameters, user_attrs={ENQUEUED: paths, **(attributes or {})}
+                        parameters, user_attrs={mark: named, **(attributes or {})}
                     )
 
     def _reaped(self) -> list[FrozenTrial]:

@@ -16,10 +16,12 @@ from tsdiag.search.pruner import build_pruner
 from tsdiag.search.queue import TrialQueue
 from tsdiag.search.sampler import build_sampler
 from tsdiag.search.space import (
+    PRESET,
     baseline_config,
     check_space,
     default_config,
     enqueued_parameters,
+    presets_tried_first,
 )
 from tsdiag.search.spec import StudySpec, stored_spec
 from tsdiag.store.database import Store
@@ -68,6 +70,8 @@ def register(
         _label(queue.study, spec)
         if role == "trial":
             queue.enqueue([(dict(p), enqueued_parameters(spec, p)) for p in spec.enqueue])
+            if not queue.finished():  # else they would wait for ever in a study that is over
+                queue.enqueue(presets_tried_first(spec), mark=PRESET)
 
 
 def open_queue(

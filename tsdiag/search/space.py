@@ -23,6 +23,10 @@ from tsdiag.search.spec import Choice, Range, StudySpec
 KIND = "transformer"
 # Optuna's fixed parameters of a waiting trial; what does not fit its range travels as an attribute.
 ENQUEUED = "tsdiag:enqueued"
+# The name of the preset from which a trial has what its ranges can hold.
+PRESET = "tsdiag:preset"
+# So many trials for each preset tried first: where few are asked for, all of them are drawn.
+_TRIALS_PER_PRESET = 5
 # The number under which a trial was first asked, kept through all its successors.
 ORIGIN = "tsdiag:origin"
 
@@ -134,6 +138,25 @@ def enqueued_parameters(spec: StudySpec, paths: Mapping[str, Any]) -> dict[str, 
     space = StudySpace(trial, spec.space, wanted)
     space.rest(architecture(base.model.kind).suggest(space, base))
     return trial.params
+
+
+def presets_tried_first(spec: StudySpec) -> list[tuple[str, dict[str, Any]]]:
+    """Return presets that lie in the space: their names, and Optuna's parameters of each.
+
+    A few draws seldom hold a whole model that is sound, and a sampler that has seen an embedding in
+    unsound company alone does not come back to it. What a range cannot hold is drawn.
+    """
+    presets, told = architecture(KIND).presets, []
+    most = spec.search.trials // _TRIALS_PER_PRESET
+    for name in architecture(KIND).tried_first[:most]:
+        own = dict(presets[name].items() - presets["default"].items())
+        try:
+            parameters = enqueued_parameters(spec, own)
+        except ConfigError:  # the study fixes what does not go with it
+            continue
+        if own.items() <= parameters.items():
+            told.append((name, parameters))
+    return told
 
 
 def resolve(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
