@@ -170,6 +170,16 @@ def test_the_dry_run_costs_what_a_worker_would_choose(prepared, monkeypatch):
     assert seen == [ALL] * 7  # the baseline and six draws
 
 
+def test_the_dry_run_lists_what_is_tried_first(prepared):
+    from tsdiag.search import estimate
+
+    named = '[[enqueue]]\n"model.n_heads" = 2\n[search]'
+    spec, _ = prepared(("[search]", named), ("trials = 3", "trials = 6"))
+    told = estimate.dry_run_text(spec, 1, "cpu")
+    assert told.index("enqueued 0") < told.index("preset default") < told.index("about ")
+    assert "preset inverted" not in told  # the space has patches alone
+
+
 class Queue:
     """A queue that counts renewals and at some time says that the trial was taken."""
 

@@ -232,13 +232,13 @@ def test_configurations_are_queued_once(queue):
     assert states(queue) == [TrialState.WAITING.name]
 
 
+OPEN = ('"model.embedding" = "patch"\n', "")
+
+
 def test_presets_wait_once_behind_what_the_study_file_names(prepared, store):
-    spec, _ = prepared(
-        ("[search]", '[[enqueue]]\n"model.n_heads" = 2\n[search]'),
-        ("trials = 3", "trials = 10"),
-        ('"model.embedding" = "patch"\n', ""),
-    )
-    prepare(store, spec)
+    named = ("[search]", '[[enqueue]]\n"model.n_heads" = 2\n[search]')
+    spec, _ = prepared(named, OPEN, ("trials = 3", "trials = 11"))
+    prepare(store, spec)  # a second machine comes
     trials = open_queue(store, open_storage(store), spec, "trial", 0).study.trials
     assert [trial.user_attrs for trial in trials] == [
         {"tsdiag:enqueued": {"model.n_heads": 2}},
@@ -248,13 +248,20 @@ def test_presets_wait_once_behind_what_the_study_file_names(prepared, store):
     assert trials[2].system_attrs["fixed_params"]["model.embedding"] == "inverted"
 
 
-def test_a_study_with_ended_trials_gets_no_presets(queue, prepared, store):
-    """Nobody might come for them: they would wait in the dashboard for good."""
+def test_presets_are_as_many_as_the_trials_that_are_left_hold(prepared, store):
+    """More would wait in the dashboard for good; a study that goes on for longer gets them yet."""
+    queue = open_queue(store, open_storage(store), prepared(OPEN)[0], "trial", 0)
     trial = asked(queue)
     run_of(store, trial.number, "completed", validation_loss=0.5)
     queue.finish(trial.number, queue.run(trial.number))
-    prepared(("trials = 3", "trials = 20"))
     assert states(queue) == ["COMPLETE"]
+    for trials, waiting in ((5, 0), (6, 1), (7, 1), (11, 1), (12, 2), (50, 2)):
+        prepared(OPEN, ("trials = 3", f"trials = {trials}"))
+        assert states(queue)[1:] == ["WAITING"] * waiting
+    queue.hand_back(queue.claim(12).number)
+    prepared(OPEN, ("trials = 3", "trials = 50"))
+    presets = [trial.user_attrs.get("tsdiag:preset") for trial in queue.study.trials]
+    assert presets == [None, "default", "inverted", "default"]
 
 
 def test_a_failed_baseline_is_tried_again(prepared, store):

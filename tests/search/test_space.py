@@ -238,16 +238,17 @@ def test_every_sampled_baseline_can_be_built():
     assert all(count_parameters(config, shapes) for config in found)
 
 
-WIDE = {"context_length": 240}
+def first(space=None, trials=20, enqueue=()):
+    spec = spec_of(space, enqueue, data={"context_length": 240})
+    return spec, presets_tried_first(spec, trials)
 
 
-def first(space=None, trials=20):
-    spec = spec_of(space, data=WIDE, search={"trials": trials})
-    return spec, presets_tried_first(spec)
+def names(found):
+    return [name for name, _ in found[1]]
 
 
 def test_presets_are_tried_first_where_there_are_trials_enough():
-    assert [len(first(trials=trials)[1]) for trials in (1, 4, 5, 9, 10, 50)] == [0, 0, 1, 1, 2, 2]
+    assert [len(names(first(trials=n))) for n in (-9, 0, 4, 5, 9, 10, 50)] == [0, 0, 0, 1, 1, 2, 2]
 
 
 def test_a_preset_tried_first_is_that_preset():
@@ -260,15 +261,23 @@ def test_a_preset_tried_first_is_that_preset():
 
 
 @pytest.mark.parametrize(
-    "fixed",
+    ("space", "tried"),
     [
-        {"model.embedding": "patch"},
-        {"model.embedding": ["patch", "linear"]},
-        {"model.d_model": "channels"},
+        ({"model.embedding": "patch"}, ["default"]),
+        ({"model.embedding": ["patch", "linear"]}, ["default"]),
+        ({"model.d_model": "channels"}, ["default"]),
+        ({"model.embedding": "inverted"}, ["default"]),
+        ({"model.embedding": ["inverted", "linear"]}, ["inverted"]),
+        ({"model.embedding": ["conv", "linear"]}, []),
     ],
 )
-def test_a_preset_outside_the_space_is_not_tried_first(fixed):
-    assert [name for name, _ in first(fixed)[1]] == ["default"]
+def test_a_preset_outside_the_space_is_not_tried_first(space, tried):
+    assert names(first(space)) == tried
+
+
+def test_what_the_study_enqueues_is_not_tried_twice():
+    assert names(first(enqueue=({"model.n_layers": 2},))) == ["inverted"]
+    assert names(first(enqueue=({"model.embedding": "inverted"},))) == ["default"]
 
 
 def test_what_a_preset_has_outside_the_space_is_drawn():

@@ -36,7 +36,8 @@ class Architecture:
     build: Callable[[Any, Shapes], nn.Module]
     suggest: Callable[[Suggest, RunConfig], dict[str, Any]]
     presets: dict[str, dict[str, Any]]
-    # Presets that a search tries before it draws.
+    # Presets that a search tries before it draws: "default", and what differs from it by paths
+    # that ``suggest`` asks for.
     tried_first: tuple[str, ...] = ()
     # (given, base) -> settings that nobody gave and that follow from those that were given.
     implied: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda _, __: {}

@@ -195,8 +195,8 @@ FOUNDING: dict[str, Any] = {
 # On the generated series (macd), 600 steps: 86 % at this rate, 85 % at a third of it.
 DEFAULT: dict[str, Any] = {"optimizer.lr": 3e-3}
 
-# A token per channel, as iTransformer has it (Liu et al. 2024, arXiv:2310.06625); the default's
-# tokens are patches, as PatchTST's (Nie et al. 2023, arXiv:2211.14730).
+# A token per channel, as in iTransformer (Liu et al. 2024, arXiv:2310.06625). The default's tokens
+# are patches of rows, as in PatchTST (Nie et al. 2023, arXiv:2211.14730), but of all channels.
 INVERTED: dict[str, Any] = {**DEFAULT, "model.embedding": "inverted"}
 
 

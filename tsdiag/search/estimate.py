@@ -27,6 +27,7 @@ from tsdiag.search.space import (
     baseline_config,
     default_config,
     open_engine,
+    presets_tried_first,
     resolve,
 )
 from tsdiag.search.spec import Choice, Range, StudySpec
@@ -112,6 +113,10 @@ def dry_run_text(spec: StudySpec, workers: int, device: str) -> str:
             )
             for number, paths in enumerate(spec.enqueue)
         ),
+        *(
+            measure_cost(name, config, dataset, chosen, open_engine(spec, None))
+            for name, config in _presets(spec).items()
+        ),
     ]
     parts = [
         _study(spec, count),
@@ -132,6 +137,7 @@ def _warnings(spec: StudySpec, dataset: Dataset) -> str:
     facts = Facts(shapes.context_length, shapes.channels, shapes.outputs, len(dataset.train))
     named = {"the default": default_config(spec), "the baseline": baseline_config(spec)}
     named |= {f"enqueued {n}": default_config(spec, p) for n, p in enumerate(spec.enqueue)}
+    named |= _presets(spec)
     lines = [
         paragraph(f"{name}: {words} ({cause})", "  ")
         for name, config in named.items()
@@ -140,11 +146,18 @@ def _warnings(spec: StudySpec, dataset: Dataset) -> str:
     return "\n".join(["may hurt (tsdiag causes CAUSE tells how):", *lines]) if lines else ""
 
 
+def _presets(spec: StudySpec) -> dict[str, RunConfig]:
+    """Return the configurations of the presets that a new study tries first."""
+    found, study = {}, _drawing(spec)
+    for name, parameters in presets_tried_first(spec, spec.search.trials - len(spec.enqueue)):
+        study.enqueue_trial(parameters)
+        found[f"preset {name}"] = resolve(spec, study.ask())
+    return found
+
+
 def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Cost:
     """Return the mean cost of a few random draws: the space holds far dearer models than others."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.RandomSampler(seed=spec.search.seed)
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
+    study = _drawing(spec)
     free = open_engine(spec, None)
     drawn = [resolve(spec, study.ask()) for _ in range(_DRAWS)]
     costs = [measure_cost("", config, dataset, device, free) for config in drawn]
@@ -155,6 +168,13 @@ def _sampled_cost(spec: StudySpec, dataset: Dataset, device: torch.device) -> Co
     name = f"transformer, mean of {_DRAWS} draws"
     engines = ", ".join(sorted({cost.engine for cost in costs}))
     return Cost(name, engines, int(mean("parameters")), mean("step_seconds"), mean("seconds"))
+
+
+def _drawing(spec: StudySpec) -> optuna.Study:
+    """Return a study of its own, for draws that leave nothing behind."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.RandomSampler(seed=spec.search.seed)
+    return optuna.create_study(storage=optuna.storages.InMemoryStorage(), sampler=sampler)
 
 
 def _study(spec: StudySpec, workers: int) -> str:
@@ -199,9 +219,9 @@ def _costs(costs: list[Cost]) -> str:
 
 
 def _total(spec: StudySpec, costs: list[Cost], workers: int) -> str:
-    baseline, transformer, *enqueued = (cost.seconds for cost in costs)
-    sampled = max(0, spec.search.trials - len(enqueued)) * transformer
-    searching = (baseline + sampled + sum(enqueued)) / workers
+    baseline, transformer, *first = (cost.seconds for cost in costs)
+    sampled = max(0, spec.search.trials - len(first)) * transformer
+    searching = (baseline + sampled + sum(first)) / workers
     finals = spec.search.final_seeds * (baseline + 2 * transformer) / workers
     if spec.baseline.tune:
         searching += (spec.search.trials - 1) * baseline / workers

@@ -178,6 +178,12 @@ class TrialQueue:
         trials = self.study.get_trials(deepcopy=False)
         return sum(trial.state.is_finished() for trial in _counted(trials))
 
+    def left(self, trials: int) -> int:
+        """Return how many of so many trials are neither begun nor queued."""
+        told = self.study.get_trials(deepcopy=False)
+        waiting = sum(trial.state == TrialState.WAITING for trial in told)
+        return trials - len(_counted(told)) - waiting
+
     def running(self) -> int:
         """Return how many trials a live worker is at; those of dead ones are queued again."""
         return self._store.patience(self._running)
@@ -195,9 +201,9 @@ class TrialQueue:
     ) -> None:
         """Queue configurations to try first; those that were queued before are left alone.
 
-        Each is what the study file says, by path, and the parameters that Optuna can hold of it.
-        Their trials also get the user ``attributes``. With another ``mark``, whatever is its value
-        tells them apart in the place of paths.
+        Each is what it is known by, kept as the user attribute ``mark`` of its trial (for a study
+        file's own: its paths), and the parameters that Optuna can hold of it. Their trials also get
+        the user ``attributes``.
         """
         with self._alone():
             known = [trial.user_attrs.get(mark) for trial in self.study.get_trials(deepcopy=False)]

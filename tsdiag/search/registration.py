@@ -70,8 +70,7 @@ def register(
         _label(queue.study, spec)
         if role == "trial":
             queue.enqueue([(dict(p), enqueued_parameters(spec, p)) for p in spec.enqueue])
-            if not queue.finished():  # else they would wait for ever in a study that is over
-                queue.enqueue(presets_tried_first(spec), mark=PRESET)
+            queue.enqueue(presets_tried_first(spec, queue.left(spec.search.trials)), mark=PRESET)
 
 
 def open_queue(

@@ -25,7 +25,7 @@ KIND = "transformer"
 ENQUEUED = "tsdiag:enqueued"
 # The name of the preset from which a trial has what its ranges can hold.
 PRESET = "tsdiag:preset"
-# So many trials for each preset tried first: where few are asked for, all of them are drawn.
+# Of so many trials one may be a preset's: of a few, none is.
 _TRIALS_PER_PRESET = 5
 # The number under which a trial was first asked, kept through all its successors.
 ORIGIN = "tsdiag:origin"
@@ -140,23 +140,28 @@ def enqueued_parameters(spec: StudySpec, paths: Mapping[str, Any]) -> dict[str, 
     return trial.params
 
 
-def presets_tried_first(spec: StudySpec) -> list[tuple[str, dict[str, Any]]]:
-    """Return presets that lie in the space: their names, and Optuna's parameters of each.
+def presets_tried_first(spec: StudySpec, trials: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return presets to try before ``trials`` are drawn: their names, and parameters for Optuna.
 
     A few draws seldom hold a whole model that is sound, and a sampler that has seen an embedding in
-    unsound company alone does not come back to it. What a range cannot hold is drawn.
+    unsound company alone does not come back to it. What a range cannot hold is drawn, but for what
+    tells presets apart; a model that the study enqueues itself is left out.
     """
-    presets, told = architecture(KIND).presets, []
-    most = spec.search.trials // _TRIALS_PER_PRESET
-    for name in architecture(KIND).tried_first[:most]:
-        own = dict(presets[name].items() - presets["default"].items())
+    presets, names = architecture(KIND).presets, architecture(KIND).tried_first
+    own = {name: dict(presets[name].items() - presets["default"].items()) for name in names}
+    telling = {path for paths in own.values() for path in paths}
+    known = [default_config(spec, paths) for paths in spec.enqueue]
+    found = []
+    for name, paths in own.items():
         try:
-            parameters = enqueued_parameters(spec, own)
+            config, parameters = default_config(spec, paths), enqueued_parameters(spec, paths)
         except ConfigError:  # the study fixes what does not go with it
             continue
-        if own.items() <= parameters.items():
-            told.append((name, parameters))
-    return told
+        searched = telling.intersection(spec.space).difference(parameters)
+        if config not in known and all(spec.space[path] == config.get(path) for path in searched):
+            known.append(config)
+            found.append((name, parameters))
+    return found[: max(0, trials) // _TRIALS_PER_PRESET]
 
 
 def resolve(spec: StudySpec, trial: optuna.Trial) -> RunConfig:
