@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
@@ -125,7 +125,10 @@ def working(bench: Bench, load: Load) -> Measured:
         with bench.crew(url, load, each).at_work(ledger, bench.folder) as crew:
             time.sleep(1.2 * each + 1)
             window = Window(bench, url.database or "", ledger, crew)
+            before = {phase: _calls(ledger, phase).sum() for phase in ("drawing", "evaluating")}
             time.sleep(max(1.0, bench.options.trials / load.workers) * each)
+            # A machine that is busy with other things may have come to neither yet.
+            _until(lambda: all(_calls(ledger, phase).sum() > n for phase, n in before.items()))
             return window.close("working", load)
 
 
@@ -168,11 +171,17 @@ def starting_and_stopping(bench: Bench, workers: int) -> list[Measured]:
 
 def _until_all(ledger: Ledger, workers: int, phase: str) -> None:
     """Wait until so many workers have been through a phase, or too long."""
+    _until(lambda: (_calls(ledger, phase) > 0).sum() >= workers)
+
+
+def _calls(ledger: Ledger, phase: str) -> Counts:
+    """Return how often each worker has been through a phase."""
+    return ledger.counts[:, PHASES.index(phase), FIELDS.index("calls")]
+
+
+def _until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_WITHIN
-    place = PHASES.index(phase), FIELDS.index("calls")
-    while time.monotonic() < deadline:
-        if (ledger.counts[:, *place] > 0).sum() >= workers:
-            return
+    while time.monotonic() < deadline and not is_so():
         time.sleep(0.1)
 
 
